@@ -1,0 +1,40 @@
+# `make demo` and `make test` need Python 3.11 or newer and the network. Everything goes into .venv and .demo.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# The first Python that is new enough; looked for only when the virtual environment is made.
+PYTHON = $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
+	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+
+.PHONY: help demo install lint test clean
+
+help:
+	@echo "make demo    run a JupyterHub with everything set up, until Ctrl-C (ARGS='--port 8010 --users ann,ben')"
+	@echo "make test    run the linters and all tests (ARGS='tests/unit -k presence' for some)"
+	@echo "make lint    run the linters alone"
+	@echo "make clean   remove what these have made: $(VENV), .demo"
+
+demo: $(INSTALLED)
+	@$(BIN)/jupyter-rtc demo --dir .demo $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+install: $(INSTALLED)
+
+# Again whenever what is to be installed has changed; the code itself is used where it lies.
+$(INSTALLED): pyproject.toml etc/jupyter/jupyter_server_config.d/jupyter_rtc_amprenta.json | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[service,demo,test]'
+	@touch $@
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed, and none was found (PYTHON=… names one)." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+clean:
+	rm -rf $(VENV) .demo

@@ -1,0 +1,133 @@
+"""The server extension: which way documents are kept here, and what is wired to what.
+
+linked   JUPYTER_COLLABORATION_YJS_URL is set: rooms are peers of the Y.js server
+direct   RTC_DATABASE_URL is set, and no Y.js URL: the rooms' store is PostgreSQL itself
+off      neither: jupyter-collaboration is left alone
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+from jupyter_server_ydoc.app import YDocExtension
+
+from . import upstream
+from .client import ServiceClient
+from .core.database import Database
+from .core.documentlog import DocumentLog
+from .core.errors import ConfigurationError, DatabaseError
+from .core.settings import Settings
+from .core.traits import settings_of, trait
+from .handlers import HANDLERS
+from .localstore import LocalStore
+from .reporter import PresenceReporter
+from .rooms import LinkedRoom, Linking
+from .ystore import LinkedYStore, PostgresYStore
+
+_STOP_SECONDS = 8.0
+_SETTINGS = (
+    "collaboration_yjs_url",
+    "database_url",
+    "rtc_api_url",
+    "local_store",
+    "shared_folder",
+    "heartbeat_seconds",
+    "open_timeout",
+    "max_pending_bytes",
+)
+
+
+class RtcExtension(ExtensionApp):
+    """Amprenta RTC's server extension."""
+
+    name = "jupyter_rtc_amprenta"
+    load_other_extensions = True
+
+    collaboration_yjs_url = trait("collaboration_yjs_url")
+    database_url = trait("database_url")
+    rtc_api_url = trait("rtc_api_url")
+    local_store = trait("local_store")
+    shared_folder = trait("shared_folder")
+    heartbeat_seconds = trait("heartbeat_seconds")
+    open_timeout = trait("open_timeout")
+    max_pending_bytes = trait("max_pending_bytes")
+
+    mode = "off"
+    linking: Linking | None = None
+    direct_log: DocumentLog | None = None
+    reporter: PresenceReporter | None = None
+
+    def initialize_settings(self) -> None:
+        """Choose the mode and put ours in upstream's place, before upstream makes its handlers."""
+        try:
+            settings = settings_of(self, _SETTINGS)
+            if settings.collaboration_yjs_url:
+                self._link(settings, upstream.find_extension(self.serverapp))
+            elif settings.database_url:
+                self._connect(settings, upstream.find_extension(self.serverapp))
+            else:
+                self.log.info(
+                    "Amprenta RTC is off: neither JUPYTER_COLLABORATION_YJS_URL nor RTC_DATABASE_URL is set. "
+                    "jupyter-collaboration keeps its documents as it would without it."
+                )
+        except (ConfigurationError, DatabaseError) as error:
+            self.log.error("Amprenta RTC is off: %s", error)
+        self.settings["rtc_extension"] = self
+
+    def initialize_handlers(self) -> None:
+        """Our own HTTP endpoints."""
+        self.handlers.extend(HANDLERS)
+
+    def _link(self, settings: Settings, collaboration: YDocExtension) -> None:
+        token, owner = os.environ.get("JUPYTERHUB_API_TOKEN", ""), os.environ.get("JUPYTERHUB_USER", "")
+        if not settings.service_url or not token:
+            raise ConfigurationError(
+                "The linked mode needs a server that a JupyterHub has started, and RTC_API_URL: the Hub service's URL, "
+                "such as http://hub:8000/services/rtc. jupyterhub_service.configure(c) sets it."
+            )
+        root = Path(self.serverapp.root_dir)
+        store = LocalStore(Path(settings.local_store or root / ".jupyter" / "rtc_rooms.db"))
+        client = ServiceClient(settings.service_url, settings.collaboration_yjs_url, token)
+        rooms: dict[str, LinkedRoom] = {}
+        self.reporter = PresenceReporter(client, rooms, owner, settings.heartbeat_seconds)
+        self.linking = Linking(
+            settings=settings,
+            store=store,
+            client=client,
+            contents_manager=lambda: self.serverapp.contents_manager,
+            on_clients=self.reporter.changed,
+            delete_room=lambda room: collaboration.ywebsocket_server.delete_room(room=room),
+            rooms=rooms,
+        )
+        collaboration.ystore_class = LinkedYStore.bound_to(store.log)
+        upstream.link_rooms(self.linking)
+        self.mode = "linked"
+        self.log.info("Amprenta RTC links documents to %s", settings.collaboration_yjs_url)
+
+    def _connect(self, settings: Settings, collaboration: YDocExtension) -> None:
+        self.direct_log = DocumentLog(Database(settings.database_url), settings.max_pending_bytes)
+        collaboration.ystore_class = PostgresYStore.bound_to(self.direct_log)
+        self.mode = "direct"
+        self.log.info("Amprenta RTC keeps documents in PostgreSQL")
+
+    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
+        if self.reporter is not None:
+            self.reporter.start()
+
+    async def stop_extension(self) -> None:
+        """Flush every room within a deadline, and say goodbye."""
+        if self.linking is not None:
+            rooms = [asyncio.create_task(room.stop()) for room in self.linking.rooms.values()]
+            if rooms:
+                await asyncio.wait(rooms, timeout=_STOP_SECONDS)
+            if self.reporter is not None:
+                await self.reporter.stop()
+            await self.linking.store.close()
+            upstream.unlink_rooms()
+        if self.direct_log is not None:
+            await self.direct_log.stop()
+            self.direct_log.database.close()

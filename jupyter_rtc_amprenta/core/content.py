@@ -1,0 +1,60 @@
+"""What a file holds: its digest, its kind, its title. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+_TYPES = {".py": "python", ".md": "markdown", ".json": "json", ".ipynb": "json"}
+_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
+_LONGEST_TITLE = 200
+
+
+def digest(content: str | dict[str, Any], file_type: str) -> str:
+    """The SHA-256 of a file's content, by which a file that one of us wrote is recognised.
+
+    It is taken of what the content means, since the contents manager formats what it writes: keys in order,
+    `1.0` as `1`, and without a notebook's `trusted` flags, which are made on each loading and never written.
+
+    Args:
+        content: as the contents manager or the document gives it.
+        file_type: `notebook`, or another, which is text.
+    """
+    if file_type != "notebook" or not isinstance(content, dict):
+        return hashlib.sha256(str(content).encode()).hexdigest()
+    text = json.dumps(_canonical(content), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    # A lone surrogate can stand in JSON; it has no UTF-8.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items() if key != "trusted"}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def document_type(file_type: str, path: str) -> str:
+    """The kind of document, as the REST API names it: `notebook`, `python`, `markdown`, `json` or `text`."""
+    return "notebook" if file_type == "notebook" else _TYPES.get(PurePosixPath(path).suffix.lower(), "text")
+
+
+def title(content: str | dict[str, Any], kind: str, path: str) -> str:
+    """The first heading of a notebook or a Markdown file, else the file's name."""
+    heading = None
+    if kind == "notebook" and isinstance(content, dict):
+        texts = (_text(cell.get("source")) for cell in content.get("cells", []) if cell.get("cell_type") == "markdown")
+        heading = next((found for text in texts if (found := _HEADING.search(text))), None)
+    elif kind == "markdown":
+        heading = _HEADING.search(str(content))
+    return (heading.group(1) if heading else PurePosixPath(path).name)[:_LONGEST_TITLE]
+
+
+def _text(source: Any) -> str:
+    return "".join(source) if isinstance(source, list) else str(source or "")

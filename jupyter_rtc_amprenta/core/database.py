@@ -1,0 +1,156 @@
+"""The engine, and the one bridge from blocking drivers to asyncio.
+
+`Database.run(function, *arguments)` calls `function(connection, *arguments)` in a worker thread, inside one
+transaction, and maps what the driver raises to our errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy.engine import URL, make_url
+
+from .errors import ConfigurationError, DatabaseError, DatabaseUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MINIMUM_SERVER_VERSION = 130000
+_CONNECT = {"connect_timeout": 5, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
+
+def parse_url(text: str) -> URL:
+    """A database URL in SQLAlchemy's form, from libpq's (`postgres://…`, `host=… dbname=…`) or SQLAlchemy's.
+
+    SQLAlchemy 2.1 takes a bare `postgresql://` for psycopg 3; here it is psycopg2's.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    try:
+        if "://" not in text and "=" in text:
+            return _from_keywords(text)
+        scheme, separator, rest = text.partition("://")
+        if scheme in ("postgres", "postgresql") and separator:
+            scheme = "postgresql+psycopg2"
+        url = make_url(scheme + separator + rest)
+    except (exc.ArgumentError, ValueError):
+        raise ConfigurationError(
+            "The database URL can't be understood. It should look like postgresql://user:password@host:5432/database."
+        ) from None
+    if url.drivername not in ("postgresql+psycopg2", "sqlite", "sqlite+pysqlite"):
+        raise ConfigurationError(f"{url.drivername} is not a database this works with: use postgresql://…")
+    return url
+
+
+def _from_keywords(text: str) -> URL:
+    import psycopg2
+    from psycopg2.extensions import parse_dsn
+
+    try:
+        parts = parse_dsn(text)
+    except psycopg2.ProgrammingError as error:
+        raise ValueError(str(error)) from None
+    names = {"user": "username", "password": "password", "host": "host", "dbname": "database"}
+    known: dict[str, Any] = {ours: parts.pop(theirs) for theirs, ours in names.items() if theirs in parts}
+    if "port" in parts:
+        known["port"] = int(parts.pop("port"))
+    return URL.create("postgresql+psycopg2", query=parts, **known)
+
+
+@contextmanager
+def errors_mapped() -> Iterator[None]:
+    """Turn the driver's errors into ours; what it says of values and statements stays in the cause.
+
+    Raises:
+        DatabaseUnavailable: the connection failed or broke, or the database is starting, full, or read-only.
+        DatabaseError: the database refused the statement.
+    """
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise DatabaseUnavailable("The database does not answer.") from error
+    except exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable("The connection to the database broke.") from error
+        raise DatabaseError("The database refused a statement.") from error
+
+
+class Database:
+    """An engine with its worker threads.
+
+    Args:
+        url: of PostgreSQL, in any form that `parse_url` takes, or `sqlite:///file`.
+        threads: how many transactions may run at once; SQLite has one.
+
+    Raises:
+        ConfigurationError: the URL can't be understood.
+    """
+
+    def __init__(self, url: str | URL, threads: int = 4) -> None:
+        self.url = parse_url(url) if isinstance(url, str) else url
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        threads = 1 if self.is_sqlite else threads
+        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgres_engine(self.url, threads)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="rtc-database")
+
+    def call(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function` in one transaction, in this thread.
+
+        Raises:
+            DatabaseUnavailable, DatabaseError: see `errors_mapped`.
+        """
+        with errors_mapped(), self.engine.begin() as connection:
+            return function(connection, *args, **kwargs)
+
+    async def run(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function` in one transaction, in a worker thread. Once begun it ends, even if the caller is cancelled.
+
+        Raises:
+            DatabaseUnavailable, DatabaseError: see `errors_mapped`.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: self.call(function, *args, **kwargs))
+
+    def close(self) -> None:
+        """Wait for what runs, and close all connections."""
+        self._threads.shutdown(wait=True)
+        self.engine.dispose()
+
+
+def _postgres_engine(url: URL, threads: int) -> Engine:
+    engine = create_engine(url, pool_size=threads, max_overflow=0, pool_pre_ping=True, connect_args=_CONNECT)
+    event.listen(engine, "connect", _refuse_old_server)
+    return engine
+
+
+def _refuse_old_server(connection: Any, record: Any) -> None:
+    if connection.server_version < MINIMUM_SERVER_VERSION:
+        connection.close()
+        raise ConfigurationError("PostgreSQL 13 or newer is needed.")
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 10}, pool_size=1, max_overflow=0)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    # The driver must not open transactions by itself: ours begin with the write lock (below).
+    connection.isolation_level = None
+    # A rollback journal, not a WAL: shared memory does not work on network homes. FULL: a commit is on the disk.
+    connection.execute("PRAGMA journal_mode=TRUNCATE")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # The lock on the whole file, first: it stands for PostgreSQL's lock on the document's row.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

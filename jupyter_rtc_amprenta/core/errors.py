@@ -1,0 +1,102 @@
+"""Every error this project raises on purpose.
+
+    RtcError
+    ├── ConfigurationError          a variable or option is wrong; says which and what it should be
+    ├── DatabaseError
+    │   ├── DatabaseUnavailable     it did not answer: nothing is known, try again
+    │   └── SchemaMismatch          its schema is older or newer than this code
+    ├── DocumentError
+    │   ├── DocumentNotFound        the database answered, and has no such document
+    │   ├── GenerationChanged       the document was reset; the writer holds an older generation
+    │   ├── HistoryReplaced         this server holds another history than the document's
+    │   ├── LeaseLost               another server has taken the document over (direct mode)
+    │   └── DocumentTooLarge        over RTC_MAX_DOCUMENT_BYTES
+    ├── ContentError                a file's content is not of its type's form
+    ├── ProtocolError               a frame is no y-websocket message
+    ├── TokenError                  a token is malformed, expired, or not for this audience
+    ├── LogFull                     too much waits for the database; nothing more is taken in
+    └── ServiceError                the Hub service or the Y.js server refused; carries status and code
+        └── ServiceUnavailable      it did not answer: nothing is known, try again
+
+The first line of each docstring is fit to be shown to a person.
+"""
+
+from __future__ import annotations
+
+
+class RtcError(Exception):
+    """Something went wrong in Amprenta RTC."""
+
+
+class ConfigurationError(RtcError):
+    """A setting is wrong."""
+
+
+class DatabaseError(RtcError):
+    """The database refused."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database does not answer."""
+
+
+class SchemaMismatch(DatabaseError):
+    """The database's schema does not fit this version of the code."""
+
+
+class DocumentError(RtcError):
+    """The document can't be used this way."""
+
+
+class DocumentNotFound(DocumentError):
+    """There is no such document."""
+
+
+class GenerationChanged(DocumentError):
+    """The document was reset since this history began."""
+
+
+class HistoryReplaced(DocumentError):
+    """This server's history of the document is not the document's; it is opened anew."""
+
+
+class LeaseLost(DocumentError):
+    """Another server writes this document now."""
+
+
+class DocumentTooLarge(DocumentError):
+    """The document is over its size limit."""
+
+
+class ContentError(RtcError):
+    """The content is not of the form that its file type asks for."""
+
+
+class ProtocolError(RtcError):
+    """The frame is not a y-websocket message."""
+
+
+class TokenError(RtcError):
+    """The token is not valid here."""
+
+
+class LogFull(RtcError):
+    """Too many edits wait for the database; no more are taken until it answers."""
+
+
+class ServiceError(RtcError):
+    """The collaboration service refused the request.
+
+    Attributes:
+        status: the HTTP status of the answer, 0 where there was none.
+        code: the stable, machine-readable code of the answer, or "".
+    """
+
+    def __init__(self, message: str, status: int = 0, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class ServiceUnavailable(ServiceError):
+    """The collaboration service does not answer."""

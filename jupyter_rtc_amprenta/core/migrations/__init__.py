@@ -1,0 +1,1 @@
+"""The PostgreSQL schema's steps; `migrate.py` runs them."""

@@ -1,0 +1,78 @@
+"""The SQL of a user's server's local store, beside the log's own (`queries.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, insert, select, update
+
+from .schema import local_files, local_identity
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """What this server knows of one of its files; see `schema.local_files`."""
+
+    room_id: str
+    path: str
+    document_id: str | None
+    generation: int
+    permissions: str
+    saved_digest: str | None
+    saved_seq: int | None
+    saved_extra: bytes | None
+    intent_digest: str | None
+    intent_seq: int | None
+
+    def wrote(self, digest: str) -> bool:
+        """Whether a file with this digest holds what this server wrote or took in last."""
+        # A crash after the intent: the file may hold either.
+        return digest in (self.saved_digest, self.intent_digest)
+
+
+def home_id(connection: Connection) -> str:
+    """This home's own id, made on the first call: its files are known by it, whichever server serves them."""
+    known = connection.execute(select(local_identity.c.home_id)).scalar()
+    if known is None:
+        known = uuid4().hex
+        connection.execute(insert(local_identity).values(home_id=known))
+    return known
+
+
+def find_file(connection: Connection, room_id: str) -> LocalFile | None:
+    """The file of a room, if it was opened here before."""
+    row = connection.execute(select(local_files).filter_by(room_id=room_id)).one_or_none()
+    return None if row is None else LocalFile(**row._mapping)
+
+
+def find_document(connection: Connection, document_id: str) -> LocalFile | None:
+    """The file that holds a document here, if there is one."""
+    row = connection.execute(select(local_files).filter_by(document_id=document_id)).one_or_none()
+    return None if row is None else LocalFile(**row._mapping)
+
+
+def add_file(connection: Connection, room_id: str, path: str) -> LocalFile:
+    """Remember a file that is opened for the first time."""
+    connection.execute(insert(local_files).values(room_id=room_id, path=path))
+    file = find_file(connection, room_id)
+    assert file is not None
+    return file
+
+
+def remove_file(connection: Connection, room_id: str) -> None:
+    """Forget a file, which no longer exists or holds another document now."""
+    connection.execute(local_files.delete().where(local_files.c.room_id == room_id))
+
+
+def change_file(connection: Connection, room_id: str, **values: Any) -> LocalFile:
+    """Write some of a file's columns.
+
+    Returns:
+        the file as it is now.
+    """
+    connection.execute(update(local_files).filter_by(room_id=room_id).values(values))
+    file = find_file(connection, room_id)
+    assert file is not None
+    return file

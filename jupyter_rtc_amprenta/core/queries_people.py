@@ -1,0 +1,297 @@
+"""The SQL on users, sessions, participants and signing keys. See also `queries_invites.py` and `queries_presence.py`.
+
+The connection comes first; the caller owns the transaction. A list is one statement, never one a row. It takes
+`limit` and `after`, the sort keys of the last row that the caller has seen, and gives one row more than `limit`
+where there are more. `online_since` is the time from which a report of presence still counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Text,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from .queries import create_document
+from .queries_presence import Activity, record_activity
+from .schema import now, participants, presence, sessions, signing_keys, users, yjs_documents
+
+_LONGEST_NAME = 200
+
+
+def page(
+    query: Select[Any],
+    keys: Sequence[ColumnElement[Any]],
+    limit: int,
+    after: Sequence[Any] | None,
+    *,
+    ascending: bool = False,
+) -> Select[Any]:
+    """One page of a list that is sorted by `keys`, all in one direction; the last key tells rows apart."""
+    if after is not None:
+        query = query.where(tuple_(*keys) > tuple_(*after) if ascending else tuple_(*keys) < tuple_(*after))
+    return query.order_by(*(key.asc() if ascending else key.desc() for key in keys)).limit(limit + 1)
+
+
+# --- users -----------------------------------------------------------------------------------------------------
+
+
+def remember_user(connection: Connection, username: str, display_name: str = "") -> None:
+    """Make sure that a Hub user is known here; a display name that is given replaces the one kept."""
+    display_name = display_name[:_LONGEST_NAME]
+    row = {
+        "user_id": str(uuid4()),
+        "username": username,
+        "display_name": display_name or username,
+        "created_at": now(),
+    }
+    statement = upsert(users).values(row)
+    if display_name:
+        differs = users.c.display_name != display_name
+        renamed = {"display_name": display_name}
+        statement = statement.on_conflict_do_update(
+            constraint="uq_users_username", set_=renamed, where=differs
+        )
+    else:
+        statement = statement.on_conflict_do_nothing(constraint="uq_users_username")
+    connection.execute(statement)
+
+
+# --- sessions --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NewSession:
+    """A document to be registered.
+
+    Attributes:
+        document_id: its id, if it is not known yet.
+        owner: the Hub user.
+        volume: where the file lies, as the owner's servers name it.
+        file_id: its id there.
+        document_type: one of `notebook`, `python`, `markdown`, `text`, `json`.
+        path: where the owner sees it.
+        title: for people.
+    """
+
+    document_id: str
+    owner: str
+    volume: str
+    file_id: str
+    document_type: str
+    path: str
+    title: str
+
+
+def register_session(connection: Connection, new: NewSession) -> tuple[str, bool]:
+    """Make the document of a file known, with its owner as a participant; of several tries at once, one makes it.
+
+    The owner must be known (`remember_user`).
+
+    Returns:
+        (the file's document_id, whether it was made now).
+    """
+    if (known := _session_of_file(connection, new)) is None:
+        create_document(connection, new.document_id)
+        times = {"created_at": now(), "last_activity": now()}
+        made = connection.execute(
+            upsert(sessions)
+            .values(asdict(new) | times)
+            .on_conflict_do_nothing(constraint="uq_sessions_file")
+            .returning(sessions.c.document_id)
+        ).one_or_none()
+        if made is not None:
+            add_participant(connection, new.document_id, new.owner, "read-write")
+            record_activity(connection, new.owner, [Activity(new.document_id, "created")])
+            return new.document_id, True
+        delete_document(connection, new.document_id)
+        known = _session_of_file(connection, new)
+    if known is None:
+        # The other one, which made it first, was deleted since.
+        return register_session(connection, new)
+    if (known.path, known.title) != (new.path, new.title):
+        connection.execute(
+            update(sessions).filter_by(document_id=known.document_id).values(path=new.path, title=new.title)
+        )
+    return known.document_id, False
+
+
+def _session_of_file(connection: Connection, new: NewSession) -> Row[Any] | None:
+    file = {
+        "owner": new.owner,
+        "volume": new.volume,
+        "file_id": new.file_id,
+        "document_type": new.document_type,
+    }
+    columns = (sessions.c.document_id, sessions.c.path, sessions.c.title)
+    return connection.execute(select(*columns).filter_by(**file)).one_or_none()
+
+
+def delete_document(connection: Connection, document_id: str) -> None:
+    """Remove a document wholly: its log, its session, and all that hangs on them."""
+    connection.execute(delete(yjs_documents).filter_by(document_id=document_id))
+
+
+def _last_activity() -> ColumnElement[datetime]:
+    return func.greatest(sessions.c.last_activity, yjs_documents.c.updated_at)
+
+
+def _is_active(online_since: datetime) -> ColumnElement[bool]:
+    return exists().where(
+        presence.c.document_id == sessions.c.document_id,
+        presence.c.connections > 0,
+        presence.c.last_seen > online_since,
+    )
+
+
+def _sessions(username: str, online_since: datetime) -> Select[Any]:
+    """All sessions, with what `username` may do in each: NULL where the user is no participant."""
+    count = select(func.count()).where(participants.c.document_id == sessions.c.document_id).scalar_subquery()
+    mine = participants.alias("mine")
+    return (
+        select(
+            sessions.c["document_id", "owner", "document_type", "path", "title", "created_at"],
+            yjs_documents.c.generation,
+            mine.c.permissions,
+            _last_activity().label("last_activity"),
+            count.label("participant_count"),
+            _is_active(online_since).label("is_active"),
+        )
+        .join(yjs_documents, yjs_documents.c.document_id == sessions.c.document_id)
+        .outerjoin(mine, and_(mine.c.document_id == sessions.c.document_id, mine.c.username == username))
+    )
+
+
+def session_for(
+    connection: Connection, document_id: str, username: str, online_since: datetime
+) -> Row[Any] | None:
+    """One session: document_id, owner, document_type, path, title, created_at, generation, last_activity,
+    participant_count, is_active, and `permissions`: the user's, None for one who is no participant."""
+    query = _sessions(username, online_since).where(sessions.c.document_id == document_id)
+    return connection.execute(query).one_or_none()
+
+
+def sessions_of(
+    connection: Connection, username: str, online_since: datetime, limit: int, after: Sequence[Any] | None
+) -> Sequence[Row[Any]]:
+    """The sessions that a user takes part in, as `session_for` gives them, by (last_activity, document_id), newest
+    first."""
+    query = _sessions(username, online_since).where(_takes_part(username))
+    keys = (_last_activity(), sessions.c.document_id)
+    return connection.execute(page(query, keys, limit, after)).all()
+
+
+def count_sessions(connection: Connection, username: str, online_since: datetime) -> tuple[int, int]:
+    """How many sessions a user takes part in, and in how many of them somebody is online."""
+    active = func.count().filter(_is_active(online_since))
+    query = select(func.count(), active).select_from(sessions).where(_takes_part(username))
+    total, online = connection.execute(query).one()
+    return total, online
+
+
+def _takes_part(username: str) -> ColumnElement[bool]:
+    mine = select(participants.c.document_id).where(participants.c.username == username)
+    return sessions.c.document_id.in_(mine)
+
+
+# --- participants ----------------------------------------------------------------------------------------------
+
+
+def add_participant(connection: Connection, document_id: str, username: str, permissions: str) -> None:
+    """Let a user in; one who is in stays as they are."""
+    values = {
+        "document_id": document_id,
+        "username": username,
+        "permissions": permissions,
+        "joined_at": now(),
+    }
+    connection.execute(upsert(participants).values(values).on_conflict_do_nothing())
+
+
+def is_participant(connection: Connection, document_id: str, username: str) -> bool:
+    """Whether the user may enter."""
+    query = select(
+        exists().where(participants.c.document_id == document_id, participants.c.username == username)
+    )
+    return connection.execute(query).scalar_one()
+
+
+def participants_of(
+    connection: Connection,
+    document_id: str,
+    online_since: datetime,
+    limit: int,
+    after: Sequence[Any] | None = None,
+) -> Sequence[Row[Any]]:
+    """A session's participants, by (joined_at, username): user_id, username, display_name, permissions, joined_at,
+    is_online, last_seen and place (None for one who never was there)."""
+    online = and_(presence.c.connections > 0, presence.c.last_seen > online_since)
+    latest_first = aggregate_order_by(presence.c.place, presence.c.last_seen.desc())
+    seen = (
+        select(
+            presence.c.username,
+            func.bool_or(online).label("is_online"),
+            func.max(presence.c.last_seen).label("last_seen"),
+            func.array_agg(latest_first, type_=ARRAY(Text)).filter(online).label("places"),
+        )
+        .where(presence.c.document_id == document_id)
+        .group_by(presence.c.username)
+        .subquery()
+    )
+    query = (
+        select(
+            users.c["user_id", "username", "display_name"],
+            participants.c["permissions", "joined_at"],
+            func.coalesce(seen.c.is_online, False).label("is_online"),
+            seen.c.last_seen,
+            seen.c.places[1].label("place"),
+        )
+        .join(participants, participants.c.username == users.c.username)
+        .outerjoin(seen, seen.c.username == users.c.username)
+        .where(participants.c.document_id == document_id)
+    )
+    keys = (participants.c.joined_at, participants.c.username)
+    return connection.execute(page(query, keys, limit, after, ascending=True)).all()
+
+
+# --- signing keys ----------------------------------------------------------------------------------------------
+
+
+def private_keys(connection: Connection) -> list[str]:
+    """The signing keys, in PEM, the newest first."""
+    order = (signing_keys.c.created_at.desc(), signing_keys.c.key_id)
+    return list(connection.execute(select(signing_keys.c.private_key).order_by(*order)).scalars())
+
+
+def add_first_key(connection: Connection, key_id: str, private_key: str) -> list[str]:
+    """Keep a signing key where there is none yet; of several processes that try, one does.
+
+    Returns:
+        the keys that there are now, the newest first.
+    """
+    connection.execute(text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE"))
+    if not (known := private_keys(connection)):
+        row = {"key_id": key_id, "private_key": private_key, "created_at": now()}
+        connection.execute(insert(signing_keys).values(row))
+        known = [private_key]
+    return known

@@ -1,0 +1,255 @@
+"""The tables, in SQLAlchemy Core.
+
+The log's tables (`yjs_*`) are in both databases: PostgreSQL, and the SQLite file of a user's server. The
+people's tables are in PostgreSQL alone, `local_files` in the local store alone. Every invariant that several
+processes rely on is a named constraint, with the why above it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite, which keeps no zone, gives it back aware too."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def now() -> datetime:
+    """The time for display, in UTC. Nothing is ordered by it: order is `seq`'s."""
+    return datetime.now(UTC)
+
+
+# --- the log: in PostgreSQL and in the local store ---
+
+metadata = MetaData()
+
+yjs_documents = Table(
+    "yjs_documents",
+    metadata,
+    Column("document_id", String(200), nullable=False),
+    # Raised when a document is reset: writers that hold an older history are refused (rule 9).
+    Column("generation", BigInteger, nullable=False, server_default="1"),
+    # The last assigned position of this generation. Its row is locked while positions are given out, so that
+    # they have no gap and become visible in order (rule 3): an identity column's order is not commit order.
+    Column("seq", BigInteger, nullable=False, server_default="0"),
+    # Direct mode: who may append. The epoch fences a holder that comes back late.
+    Column("lease_epoch", BigInteger, nullable=False, server_default="0"),
+    Column("lease_holder", String(200)),
+    Column("lease_expires_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("document_id", name="idx_yjs_documents_id"),
+    CheckConstraint("generation >= 1 AND seq >= 0 AND lease_epoch >= 0", name="ck_yjs_documents_counters"),
+)
+Index("idx_yjs_documents_updated", yjs_documents.c.updated_at)
+
+
+def _of_document() -> ForeignKey:
+    return ForeignKey("yjs_documents.document_id", ondelete="CASCADE")
+
+
+yjs_updates = Table(
+    "yjs_updates",
+    metadata,
+    Column("document_id", String(200), _of_document(), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("writer", String(32), nullable=False),
+    Column("writer_seq", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # One update a position, and a position once.
+    PrimaryKeyConstraint("document_id", "generation", "seq", name="pk_yjs_updates"),
+    # A commit whose answer was lost is tried again; the second try must find the first (rule 5).
+    UniqueConstraint("document_id", "writer", "writer_seq", name="uq_yjs_updates_writer"),
+)
+
+yjs_snapshots = Table(
+    "yjs_snapshots",
+    metadata,
+    Column("document_id", String(200), _of_document(), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    # Stands for all updates up to and with this position.
+    Column("seq", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("document_id", "generation", "seq", name="pk_yjs_snapshots"),
+)
+
+LOG_TABLES = (yjs_documents, yjs_updates, yjs_snapshots)
+
+# --- people: in PostgreSQL alone ---
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", String(36), primary_key=True),
+    Column("username", String(200), nullable=False),
+    Column("display_name", String(200), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("username", name="uq_users_username"),
+)
+
+
+def _of_user(column: str, **options: Any) -> Column[str]:
+    reference = ForeignKey("users.username", onupdate="CASCADE", ondelete="CASCADE")
+    return Column(column, String(200), reference, nullable=False, **options)
+
+
+DOCUMENT_TYPES = ("notebook", "python", "markdown", "text", "json")
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("document_id", String(200), _of_document(), primary_key=True),
+    _of_user("owner"),
+    # The volume (or the home of one user's servers) that the file lies in, and its id there.
+    Column("volume", String(200), nullable=False),
+    Column("file_id", String(200), nullable=False),
+    Column("document_type", String(20), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_activity", UtcDateTime, nullable=False),
+    # Two servers of one owner that register one file at the same time must get one document (rule 1).
+    UniqueConstraint("owner", "volume", "file_id", "document_type", name="uq_sessions_file"),
+    CheckConstraint(f"document_type IN {DOCUMENT_TYPES}", name="ck_sessions_document_type"),
+)
+
+PERMISSIONS = ("read-only", "read-write")
+_PERMISSION_CHECK = "permissions IN ('read-only', 'read-write')"
+
+participants = Table(
+    "participants",
+    metadata,
+    Column("document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False),
+    _of_user("username", index=True),
+    Column("permissions", String(20), nullable=False),
+    Column("joined_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("document_id", "username", name="pk_participants"),
+    CheckConstraint(_PERMISSION_CHECK, name="ck_participants_permissions"),
+)
+
+invites = Table(
+    "invites",
+    metadata,
+    Column("invite_id", String(36), primary_key=True),
+    Column("document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False),
+    _of_user("invited_user", index=True),
+    _of_user("invited_by"),
+    Column("message", Text, nullable=False),
+    Column("permissions", String(20), nullable=False),
+    Column("state", String(20), nullable=False, server_default="pending"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("answered_at", UtcDateTime),
+    CheckConstraint(_PERMISSION_CHECK, name="ck_invites_permissions"),
+    CheckConstraint("state IN ('pending', 'accepted', 'declined', 'revoked')", name="ck_invites_state"),
+)
+# Inviting someone again replaces the open invite; two open ones could not both be answered.
+Index(
+    "uq_invites_pending",
+    invites.c.document_id,
+    invites.c.invited_user,
+    unique=True,
+    postgresql_where=invites.c.state == "pending",
+)
+Index("idx_invites_document", invites.c.document_id)
+
+presence = Table(
+    "presence",
+    metadata,
+    Column("document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False),
+    _of_user("username"),
+    # The server that reports it, such as "alice/": each one speaks for itself, and its silence ends its rows.
+    Column("server", String(200), nullable=False),
+    Column("connections", Integer, nullable=False),
+    Column("place", Text),
+    Column("last_seen", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("document_id", "username", "server", name="pk_presence"),
+)
+# A report replaces all that its server said before.
+Index("idx_presence_server", presence.c.username, presence.c.server)
+
+activity = Table(
+    "activity",
+    metadata,
+    Column("activity_id", BigInteger, primary_key=True, autoincrement=True),
+    Column("document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False),
+    _of_user("username"),
+    Column("action", String(40), nullable=False),
+    Column("detail", Text, nullable=False, server_default=""),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+Index("idx_activity_document", activity.c.document_id, activity.c.activity_id)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("key_id", String(64), primary_key=True),
+    Column("private_key", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+# --- the local store of a user's server ---
+
+local_metadata = MetaData()
+
+local_files = Table(
+    "local_files",
+    local_metadata,
+    # `format:type:file id`, as jupyter-collaboration names rooms; also the name of its history in this log.
+    Column("room_id", String(200), nullable=False),
+    Column("path", Text, nullable=False),
+    # The service's name for it; none until the service was first reached.
+    Column("document_id", String(200)),
+    # The Y.js server's generation of the history held here; 0 until a history was taken from or accepted there.
+    Column("generation", BigInteger, nullable=False, server_default="0"),
+    Column("permissions", String(20), nullable=False, server_default="read-write"),
+    # What the file holds, and the document that it shows: the log up to a position, and then `saved_extra`, an
+    # outside change that was taken in from the file. The intent is committed before the file is written, so
+    # that a crash in between is recognised (rule 2).
+    Column("saved_digest", String(64)),
+    Column("saved_seq", BigInteger),
+    Column("saved_extra", LargeBinary),
+    Column("intent_digest", String(64)),
+    Column("intent_seq", BigInteger),
+    PrimaryKeyConstraint("room_id", name="pk_local_files"),
+    # A document has one file here: two would save each other's content.
+    UniqueConstraint("document_id", name="uq_local_files_document"),
+)
+
+local_identity = Table(
+    "local_identity",
+    local_metadata,
+    # One row: the home's own id, by which all servers that share it know its files as the same.
+    Column("home_id", String(32), primary_key=True),
+)

@@ -1,0 +1,311 @@
+"""Every environment variable: name, default, meaning. Parsed here and nowhere else.
+
+`read()` takes a mapping (`os.environ` by default) and gives one frozen `Settings`. A value that can't be
+understood raises `ConfigurationError` with the variable's name and what it should look like.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from .errors import ConfigurationError
+
+
+def _text(value: str) -> str:
+    return value.strip()
+
+
+def _count(value: str) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError("must be 0 or more")
+    return number
+
+
+def _port(value: str) -> int:
+    number = int(value)
+    if not 0 < number < 65536:
+        raise ValueError("must be a port, 1 to 65535")
+    return number
+
+
+def _seconds(value: str) -> float:
+    number = float(value)
+    if not 0 < number < float("inf"):
+        raise ValueError("must be a positive number of seconds")
+    return number
+
+
+def _flag(value: str) -> bool:
+    try:
+        return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[value.lower()]
+    except KeyError:
+        raise ValueError("must be true or false") from None
+
+
+def _websocket_url(value: str) -> str:
+    if not value.startswith(("ws://", "wss://")):
+        raise ValueError("must start with ws:// or wss://")
+    return value.rstrip("/")
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return value.rstrip("/")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable.
+
+    Attributes:
+        name: as it stands in the environment.
+        field: its name in `Settings`, and as a trait of the applications.
+        default: the value when it is not set.
+        help: one sentence for the documentation.
+        parse: from text to the value; raises ValueError with what it should be.
+    """
+
+    name: str
+    field: str
+    default: Any
+    help: str
+    parse: Callable[[str], Any] = _text
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable(
+        "RTC_DATABASE_URL",
+        "database_url",
+        "",
+        "PostgreSQL, in libpq's or SQLAlchemy's form; wins over PG* and POSTGRES_*. On a user's server it chooses "
+        "the direct mode.",
+    ),
+    Variable(
+        "JUPYTER_COLLABORATION_YJS_URL",
+        "collaboration_yjs_url",
+        "",
+        "Where users' servers reach the Y.js server; set by the image or by configure(c). Chooses the linked mode.",
+        _websocket_url,
+    ),
+    Variable(
+        "YJS_SERVER_URL",
+        "yjs_server_url",
+        "ws://yjs-server:1234",
+        "The Y.js server's URL as clients are told it (connection_url).",
+        _websocket_url,
+    ),
+    Variable("YJS_SERVER_HOST", "yjs_server_host", "0.0.0.0", "The address the Y.js server binds to."),
+    Variable("YJS_SERVER_PORT", "yjs_server_port", 1234, "The port the Y.js server listens on.", _port),
+    Variable(
+        "RTC_YJS_IN_SERVICE",
+        "yjs_in_service",
+        True,
+        "Whether the Hub service runs the Y.js server in its own process (small hubs, the demo).",
+        _flag,
+    ),
+    Variable(
+        "RTC_API_URL",
+        "rtc_api_url",
+        "",
+        "Where users' servers reach the Hub service, such as http://hub:8000/services/rtc; wins over API_URL.",
+        _http_url,
+    ),
+    Variable(
+        "API_URL",
+        "api_url",
+        "",
+        "The platform's API, under which /api/v1/collaboration is found where RTC_API_URL is not set.",
+        _http_url,
+    ),
+    Variable(
+        "RTC_HUB_URL",
+        "hub_url",
+        "",
+        "The Hub as browsers see it, such as https://hub.example.org; without it, links are relative.",
+        _http_url,
+    ),
+    Variable("REDIS_URL", "redis_url", "", "Redis, which carries updates between Y.js replicas."),
+    Variable(
+        "RTC_SIGNING_KEY",
+        "signing_key",
+        "",
+        "Ed25519 private key (PEM) that signs document tokens; without it one is kept in the database.",
+    ),
+    Variable(
+        "RTC_LOCAL_STORE",
+        "local_store",
+        "",
+        "The linked rooms' local store (SQLite file); default: .jupyter/rtc_rooms.db under the server's root folder.",
+    ),
+    Variable(
+        "RTC_SHARED_FOLDER",
+        "shared_folder",
+        "Shared with me",
+        "The folder, under the server's root, into which joined documents are put.",
+    ),
+    Variable(
+        "RTC_MAX_MESSAGE_BYTES",
+        "max_message_bytes",
+        64 * 2**20,
+        "The largest WebSocket message, in bytes; 0: none.",
+        _count,
+    ),
+    Variable(
+        "RTC_MAX_DOCUMENT_BYTES",
+        "max_document_bytes",
+        100 * 2**20,
+        "The largest document, in bytes of its Yjs state; 0: none.",
+        _count,
+    ),
+    Variable(
+        "RTC_MAX_CONNECTIONS_PER_USER",
+        "max_connections_per_user",
+        100,
+        "Open sockets of one user at one Y.js server; 0: none.",
+        _count,
+    ),
+    Variable(
+        "RTC_MAX_CONNECTIONS_PER_DOCUMENT",
+        "max_connections_per_document",
+        500,
+        "Open sockets on one document at one Y.js server; 0: none.",
+        _count,
+    ),
+    Variable(
+        "RTC_MAX_MESSAGES_PER_SECOND",
+        "max_messages_per_second",
+        200,
+        "Messages a second of one connection, with bursts of ten times that; 0: none.",
+        _count,
+    ),
+    Variable(
+        "RTC_MAX_PENDING_BYTES",
+        "max_pending_bytes",
+        256 * 2**20,
+        "Edits that may wait for the database, in bytes, before no more are taken.",
+        _count,
+    ),
+    Variable(
+        "RTC_INVITE_SECONDS",
+        "invite_seconds",
+        86400.0,
+        "How long an invite can be accepted, in seconds.",
+        _seconds,
+    ),
+    Variable(
+        "RTC_TOKEN_SECONDS",
+        "token_seconds",
+        600.0,
+        "How long a token of the service is valid, in seconds.",
+        _seconds,
+    ),
+    Variable(
+        "RTC_HEARTBEAT_SECONDS",
+        "heartbeat_seconds",
+        15.0,
+        "How often a server reports its presence, in seconds; after three missed reports it is offline.",
+        _seconds,
+    ),
+    Variable(
+        "RTC_OPEN_TIMEOUT",
+        "open_timeout",
+        5.0,
+        "How long opening a document waits for the Y.js server before it goes on offline, in seconds.",
+        _seconds,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parsed values of `VARIABLES`, by field name."""
+
+    database_url: str
+    collaboration_yjs_url: str
+    yjs_server_url: str
+    yjs_server_host: str
+    yjs_server_port: int
+    yjs_in_service: bool
+    rtc_api_url: str
+    api_url: str
+    hub_url: str
+    redis_url: str
+    signing_key: str
+    local_store: str
+    shared_folder: str
+    max_message_bytes: int
+    max_document_bytes: int
+    max_connections_per_user: int
+    max_connections_per_document: int
+    max_messages_per_second: int
+    max_pending_bytes: int
+    invite_seconds: float
+    token_seconds: float
+    heartbeat_seconds: float
+    open_timeout: float
+
+    @property
+    def service_url(self) -> str:
+        """Where a user's server finds the Hub service, or ""."""
+        return self.rtc_api_url or self.api_url
+
+
+def read(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Parse the environment.
+
+    Args:
+        environ: the variables; `os.environ` where none is given.
+        overrides: fields that are already known (from traits or options); they win.
+
+    Raises:
+        ConfigurationError: a value can't be understood.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    for variable in VARIABLES:
+        text = environ.get(variable.name, "").strip()
+        try:
+            values[variable.field] = variable.parse(text) if text else variable.default
+        except ValueError as error:
+            raise ConfigurationError(f"{variable.name}={text!r}: {error}. {variable.help}") from None
+    values.update(overrides)
+    return Settings(**values)
+
+
+# libpq reads PG*; the reference's compose file knows POSTGRES_*. Either way the names are these.
+_PARTS = {
+    "host": ("PGHOST", "POSTGRES_HOST", "localhost"),
+    "port": ("PGPORT", "POSTGRES_PORT", "5432"),
+    "database": ("PGDATABASE", "POSTGRES_DB", "amprenta"),
+    "user": ("PGUSER", "POSTGRES_USER", "postgres"),
+    "password": ("PGPASSWORD", "POSTGRES_PASSWORD", ""),
+}
+
+
+def service_database_url(environ: Mapping[str, str] | None = None) -> str:
+    """The database of the Y.js server, the service and the command line: RTC_DATABASE_URL, else PG*, else POSTGRES_*.
+
+    Never used by the server extension: a researcher may have PG* set for a database of their own.
+
+    Raises:
+        ConfigurationError: none of them is set.
+    """
+    environ = os.environ if environ is None else environ
+    if url := environ.get("RTC_DATABASE_URL", "").strip():
+        return url
+    if not any(environ.get(name) for names in _PARTS.values() for name in names[:2]):
+        raise ConfigurationError(
+            "No database is configured. Set RTC_DATABASE_URL, such as postgresql://user:password@host:5432/amprenta, "
+            "or PGHOST, PGPORT, PGDATABASE, PGUSER and PGPASSWORD."
+        )
+    part = {key: environ.get(a) or environ.get(b) or default for key, (a, b, default) in _PARTS.items()}
+    credentials = quote(part["user"], safe="") + (":" + quote(part["password"], safe="") if part["password"] else "")
+    if part["host"].startswith("/"):
+        return f"postgresql://{credentials}@/{part['database']}?host={quote(part['host'])}&port={part['port']}"
+    return f"postgresql://{credentials}@{part['host']}:{part['port']}/{part['database']}"

@@ -1,0 +1,199 @@
+"""A linked document and its file: saves, outside changes, and the copies that are kept beside (rule 2).
+
+One save at a time. The content is taken in one tick together with its position in the log, the intent is
+committed, then the file is written: after a crash in between it is still known whose content the file holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from jupyter_server.utils import ensure_async
+from jupyter_server_ydoc.loaders import FileLoader
+from jupyter_server_ydoc.utils import OutOfBandChanges
+from jupyter_ydoc.ybasedoc import YBaseDoc
+from tornado.web import HTTPError
+
+from .core.content import digest
+from .linked import FileContent, FileVerdict, LinkedDocument
+
+log = logging.getLogger(__name__)
+
+_LONGEST_RETRY_SECONDS = 300.0
+
+
+class FileSaver:
+    """Keeps one file in step with its document.
+
+    Args:
+        linked: the document's history.
+        file: upstream's loader of the file.
+        file_format, file_type: as the room names them.
+        document: the room's document.
+        contents_manager: gives the server's contents manager.
+    """
+
+    def __init__(
+        self,
+        linked: LinkedDocument,
+        file: FileLoader,
+        file_format: str,
+        file_type: str,
+        document: YBaseDoc,
+        contents_manager: Callable[[], Any],
+    ) -> None:
+        self._linked = linked
+        self._file = file
+        self._format = file_format
+        self._type = file_type
+        self._document = document
+        self._contents_manager = contents_manager
+        self._saving = asyncio.Lock()
+        self._unsaved = False
+        # The file holds what was not taken in yet. Upstream's loader tells once, and forgets when it has told.
+        self._outside = False
+        self._hurry = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def load(self) -> FileContent:
+        """Read the file.
+
+        Raises:
+            HTTPError: it is not there, or not of its type.
+        """
+        model = await self._file.load_content(self._format, self._type)
+        return FileContent(self._file.path, self._type, model["content"])
+
+    async def settle(self, verdict: FileVerdict, on_disk: FileContent) -> None:
+        """Do what opening decided about the file."""
+        if verdict is FileVerdict.KEEP_BESIDE:
+            await self.keep_beside(on_disk.content)
+        if verdict is not FileVerdict.AS_IT_IS:
+            await self.save()
+
+    def content_changed(self, delay: float | None) -> None:
+        """Save after `delay` seconds; what changes until then goes along. None: only when asked to."""
+        self._unsaved = True
+        if delay is not None and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._save_later(delay))
+
+    async def _save_later(self, delay: float) -> None:
+        retry = delay
+        while self._unsaved and not self._hurry.is_set():
+            await self._pause(retry)
+            try:
+                await self.save()
+            except (HTTPError, OSError) as error:
+                retry = min(2 * retry + 1, _LONGEST_RETRY_SECONDS)
+                log.error("%s can't be saved: %s. It is tried again in %.0f s.", self._file.path, error, retry)
+                self._unsaved = True
+            else:
+                retry = delay
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), seconds)
+
+    async def save(self) -> None:
+        """Write the document to the file, now. What was changed outside is taken in before.
+
+        Raises:
+            HTTPError, OSError: the file can't be written, or what was changed outside can't be read.
+        """
+        # Upstream's loader swallows a cancellation in the middle of a write, and reports nothing saved.
+        await asyncio.shield(asyncio.ensure_future(self._save()))
+
+    async def _save(self) -> None:
+        async with self._saving:
+            while True:
+                if self._outside:
+                    await self._take_in()
+                if await self._try_to_save():
+                    return
+                self._outside = True
+
+    async def _try_to_save(self) -> bool:
+        """Save once.
+
+        Returns:
+            False if the file was changed outside: that must be taken in first.
+        """
+        self._unsaved = False
+        content = self._linked.content()
+        found = digest(content, self._type)
+        await self._linked.intend_to_save(found)
+        model = {"format": self._format, "type": self._type, "content": content}
+        try:
+            saved = await self._file.maybe_save_content(model)
+        except OutOfBandChanges:
+            await self._linked.withdraw_intent()
+            return False
+        if saved is None:
+            log.warning("%s is not writable: its document is kept, its file is not.", self._file.path)
+            await self._linked.withdraw_intent()
+            return True
+        await self._linked.saved()
+        self._document.hash = saved["hash"]
+        self._document.dirty = False
+        return True
+
+    def note_outside_change(self) -> None:
+        """The file was changed by someone else; the next save takes it in before it writes."""
+        self._outside = True
+
+    async def outside_change(self) -> None:
+        """The file was changed by someone else: merge it, and write the outcome.
+
+        Raises:
+            HTTPError, OSError: see `save`.
+        """
+        self._outside = True
+        async with self._saving:
+            if not self._outside or not await self._take_in():
+                return
+        await self.save()
+
+    async def _take_in(self) -> bool:
+        """Merge the file's content, or keep it beside.
+
+        Returns:
+            whether the file held anything that this server had not written.
+        """
+        on_disk = await self.load()
+        self._outside = False
+        if self._linked.file.wrote(on_disk.digest):
+            return False
+        log.info("%s was changed outside; its changes are merged.", self._file.path)
+        if not await self._linked.take_in(on_disk):
+            await self.keep_beside(on_disk.content)
+        return True
+
+    async def keep_beside(self, content: Any) -> None:
+        """Keep a content that can't be merged as a copy beside the file; nothing is overwritten."""
+        path = PurePosixPath(self._file.path)
+        folder = "" if str(path.parent) == "." else str(path.parent)
+        stamp = datetime.now().strftime("%Y-%m-%d %H.%M.%S")
+        manager = self._contents_manager()
+        name = await ensure_async(
+            manager.increment_filename(f"{path.stem} (conflict {stamp}){path.suffix}", path=folder)
+        )
+        copy = str(path.with_name(name))
+        await ensure_async(manager.save({"format": self._format, "type": self._type, "content": content}, copy))
+        log.warning("%s held what could not be merged; it is kept as %s.", path, copy)
+
+    async def finish(self) -> None:
+        """Save what is unsaved, before the room goes."""
+        self._hurry.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        if self._unsaved:
+            try:
+                await self.save()
+            except (HTTPError, OSError) as error:
+                log.error("%s could not be saved: %s. Its edits are in the local store.", self._file.path, error)

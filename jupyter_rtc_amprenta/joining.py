@@ -1,0 +1,96 @@
+"""Joining: a document that was shared with this server's user becomes one of their files."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from jupyter_server.utils import ensure_async
+from jupyter_ydoc import ydocs as YDOCS
+from pycrdt import Doc
+
+from .core.content import digest
+from .core.errors import ServiceError
+from .core.protocol import EMPTY_UPDATE
+from .localstore import LocalStore
+from .rooms import Linking
+
+_SUFFIXES = {"notebook": ".ipynb", "python": ".py", "markdown": ".md", "json": ".json", "text": ".txt"}
+
+
+async def join(linking: Linking, file_ids: Any, document_id: str) -> str:
+    """Make sure that the document is among the files.
+
+    Args:
+        linking: of this server.
+        file_ids: jupyter_server_fileid's manager.
+        document_id: the document.
+
+    Returns:
+        the path of its file. When this returns the file is there.
+
+    Raises:
+        ServiceError: 403, 404, or 409 when nobody has opened the document yet.
+        ServiceUnavailable: the service or the Y.js server does not answer.
+        HTTPError: the file can't be written.
+    """
+    manager = linking.contents_manager()
+    if (path := await _path_here(linking.store, manager, file_ids, document_id)) is not None:
+        return path
+    described = await linking.client.document(document_id)
+    state = await linking.client.state(document_id)
+    if state == EMPTY_UPDATE and described["document_type"] == "notebook":
+        raise ServiceError("The document is empty.", 409, "not_opened")
+    file_type = "notebook" if described["document_type"] == "notebook" else "file"
+    model = _model(state, file_type)
+    path = await _free_path(manager, linking.settings.shared_folder, described)
+    await ensure_async(manager.save(model, path))
+    room_id = f"{model['format']}:{file_type}:{file_ids.index(path)}"
+    await _remember(linking.store, room_id, path, described, state, digest(model["content"], file_type))
+    return path
+
+
+async def _path_here(store: LocalStore, manager: Any, file_ids: Any, document_id: str) -> str | None:
+    """Where the document's file is, if it is here."""
+    known = await store.holding(document_id)
+    if known is None:
+        return None
+    path = file_ids.get_path(known.room_id.split(":", 2)[2])
+    if path is not None and await ensure_async(manager.file_exists(path)):
+        return path
+    await store.forget(known.room_id)
+    return None
+
+
+def _model(state: bytes, file_type: str) -> dict[str, Any]:
+    document: Doc = Doc()
+    document.apply_update(state)
+    content = YDOCS.get(file_type, YDOCS["file"])(document).get()
+    return {"type": file_type, "format": "json" if file_type == "notebook" else "text", "content": content}
+
+
+async def _free_path(manager: Any, folder: str, described: dict[str, Any]) -> str:
+    """A name in the folder of shared documents that no other file has."""
+    if not await ensure_async(manager.dir_exists(folder)):
+        await ensure_async(manager.save({"type": "directory"}, folder))
+    name = PurePosixPath(described["path"]).name or "document" + _SUFFIXES[described["document_type"]]
+    return f"{folder}/{await ensure_async(manager.increment_filename(name, path=folder))}"
+
+
+async def _remember(
+    store: LocalStore, room_id: str, path: str, described: dict[str, Any], state: bytes, content_digest: str
+) -> None:
+    file = await store.open(room_id, path)
+    if file.generation or file.document_id:
+        # The file id was another document's, whose file is gone.
+        await store.reset(room_id)
+    generation = (await store.log.read(room_id)).generation
+    position = await store.log.append(room_id, state, generation)
+    await store.change(
+        room_id,
+        document_id=described["document_id"],
+        generation=described["generation"],
+        permissions=described["permissions"],
+        saved_digest=content_digest,
+        saved_seq=position,
+    )

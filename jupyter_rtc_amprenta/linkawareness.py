@@ -1,0 +1,94 @@
+"""Who is here, across servers: a room's awareness and the link's, each told of the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from pycrdt import Awareness
+
+from .core import protocol
+from .core.protocol import ClientState
+
+
+class LinkAwareness:
+    """Carries awareness states between a room and its link.
+
+    Args:
+        awareness: the room's.
+        tell_room: sends a message to every browser of the room.
+    """
+
+    def __init__(self, awareness: Awareness, tell_room: Callable[[bytes], None]) -> None:
+        self._awareness = awareness
+        self._tell_room = tell_room
+        self._send: Callable[[bytes], None] | None = None
+        self._subscription: str | None = None
+        self._remote: set[int] = set()
+        self._changed: set[int] = set()
+
+    def start(self, send: Callable[[bytes], None]) -> None:
+        """Watch the room; `send` sends a message over the link, if there is a connection."""
+        self._send = send
+        self._subscription = self._awareness.observe(self._observed)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._subscription is not None:
+            self._awareness.unobserve(self._subscription)
+            self._subscription = None
+
+    def connected(self) -> None:
+        """Tell the other servers who is here."""
+        self._changed.update(set(self._awareness.states) - self._remote)
+        self._tell_link()
+
+    def disconnected(self) -> None:
+        """The others can't be seen any more."""
+        gone = [client for client in self._remote if client in self._awareness.states]
+        self._remote.clear()
+        if gone:
+            left = [ClientState(client, self._awareness.meta[client]["clock"], None) for client in gone]
+            self._awareness.remove_awareness_states(gone, self)
+            self._tell_room(protocol.encode_awareness(protocol.encode_states(left)))
+
+    def receive(self, update: bytes) -> None:
+        """States came over the link.
+
+        Raises:
+            ProtocolError: it is not an awareness update.
+        """
+        for state in protocol.decode_states(update):
+            if state.state is None:
+                self._remote.discard(state.client_id)
+            else:
+                self._remote.add(state.client_id)
+        self._awareness.apply_awareness_update(update, self)
+        self._tell_room(protocol.encode_awareness(update))
+
+    def present(self) -> bytes | None:
+        """A message of all states that the room knows, for a browser that has just come; None: nobody is here."""
+        states = [self._state(client) for client in self._awareness.states if client != self._awareness.client_id]
+        return protocol.encode_awareness(protocol.encode_states(states)) if states else None
+
+    def _observed(self, topic: str, change: tuple[dict[str, Any], Any]) -> None:
+        changes, origin = change
+        if topic != "update" or origin is self:
+            return
+        clients = {client for kind in ("added", "updated", "removed") for client in changes[kind]}
+        # The server has a state of its own, an empty one: it is nobody.
+        clients.discard(self._awareness.client_id)
+        if clients and not self._changed:
+            asyncio.get_running_loop().call_soon(self._tell_link)
+        self._changed |= clients
+        self._remote -= clients
+
+    def _tell_link(self) -> None:
+        changed, self._changed = self._changed - {self._awareness.client_id}, set()
+        if changed and self._send is not None:
+            states = [self._state(client) for client in changed if client in self._awareness.meta]
+            self._send(protocol.encode_awareness(protocol.encode_states(states)))
+
+    def _state(self, client: int) -> ClientState:
+        return ClientState(client, self._awareness.meta[client]["clock"], self._awareness.states.get(client))

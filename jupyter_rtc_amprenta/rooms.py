@@ -1,0 +1,238 @@
+"""jupyter-collaboration's document room, extended: a room whose document is linked.
+
+`LinkedRoom` takes `DocumentRoom`'s place in `jupyter_server_ydoc` (see `upstream.py`, which pins every name that
+is leaned on here). What it changes:
+
+- opening is `LinkedDocument.open`, where upstream's file would win over everybody's edits;
+- the server's own `path` and `hash` go to the side document (`splitdoc.py`);
+- only content is saved, one save at a time, and what changed outside is merged (`filesaver.py`);
+- a reader's edits are dropped at the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jupyter_server_ydoc.rooms import DocumentRoom
+from jupyter_server_ydoc.utils import LogLevel
+from jupyter_ydoc import ydocs as YDOCS
+from jupyter_ydoc.ybasedoc import YBaseDoc
+from pycrdt import Awareness, Channel, Doc
+from tornado.web import HTTPError
+
+from .client import ServiceClient
+from .core import protocol
+from .core.errors import ProtocolError
+from .core.settings import Settings
+from .filesaver import FileSaver
+from .linkawareness import LinkAwareness
+from .linked import LinkedDocument
+from .localstore import LocalStore
+
+_RELOAD = 1003
+
+
+@dataclass
+class Linking:
+    """What all linked rooms of one server share.
+
+    Attributes:
+        settings: of this server.
+        store: the local store.
+        client: of the service and the Y.js server.
+        contents_manager: gives the server's contents manager, once it is there.
+        on_clients: called when somebody enters or leaves a room.
+        delete_room: takes a room out of jupyter-collaboration's list, and stops it.
+        rooms: the open ones, by room id.
+    """
+
+    settings: Settings
+    store: LocalStore
+    client: ServiceClient
+    contents_manager: Callable[[], Any]
+    on_clients: Callable[[], None]
+    delete_room: Callable[[LinkedRoom], Awaitable[None]]
+    rooms: dict[str, LinkedRoom]
+
+
+class LinkedRoom(DocumentRoom):
+    """A document room that is a peer of the Y.js server. `linking` is set by `upstream.install`."""
+
+    linking: Linking
+
+    def __init__(self, room_id: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(room_id, *args, **kwargs)
+        # Upstream has written `path` into the document by now, as the document's own client: all later edits
+        # of that client would hang on an item that the shared document lacks. So it begins anew.
+        self._document.unobserve()
+        self.ydoc = Doc()
+        self.awareness = Awareness(self.ydoc)
+        self.awareness.observe(self.send_server_awareness)
+        self._document = _per_server(YDOCS.get(self._file_type, YDOCS["file"]))(self.ydoc, self.awareness)
+        self._document.observe(self._on_document_change)
+        self.link_awareness = LinkAwareness(self.awareness, self._tell_clients)
+        self.linked = LinkedDocument(
+            room_id,
+            self.linking.store,
+            self.linking.client,
+            self._document,
+            self.link_awareness,
+            self.linking.settings.open_timeout,
+            self._begin_anew,
+        )
+        self._document.keep = self.linked.split.keep
+        self._document.may_write = lambda: self.linked.may_write
+        self.saver = FileSaver(
+            self.linked, self._file, self._file_format, self._file_type, self._document, self.linking.contents_manager
+        )
+        self.on_message = self._drops
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def initialize(self) -> None:
+        """Open the document: see `LinkedDocument.open`.
+
+        Raises:
+            HTTPError: the file can't be read.
+            ServiceUnavailable: the document is at the Y.js server alone, which does not answer.
+        """
+        if self.ready:
+            return
+        await self._wait_for_predecessor()
+        self.linking.rooms[self.room_id] = self
+        on_disk = await self.saver.load()
+        verdict = await self.linked.open(on_disk)
+        self._document.path = self._file.path
+        await self.linked.side_is_kept()
+        await self.saver.settle(verdict, on_disk)
+        self.ready = True
+        self._emit(LogLevel.INFO, "initialize", "Room initialized")
+
+    async def _wait_for_predecessor(self) -> None:
+        """A room that is being closed still flushes: two must not write one history and one file."""
+        previous = self.linking.rooms.get(self.room_id)
+        if previous is not None and previous is not self and previous._stopping is not None:
+            await asyncio.wait([previous._stopping])
+
+    async def serve(self, channel: Channel) -> None:
+        """Serve a browser; it learns at once who is here, on all servers."""
+        if (present := self.link_awareness.present()) is not None:
+            await channel.send(present)
+        self.linking.on_clients()
+        try:
+            await super().serve(channel)
+        finally:
+            self.linking.on_clients()
+
+    async def stop(self) -> None:
+        """Flush to the file, to the link and to the local store, and stop; whoever cancels the caller."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        try:
+            if self.ready:
+                await self.saver.finish()
+            await self.linked.close()
+            self.link_awareness.stop()
+            await super().stop()
+        finally:
+            if self.linking.rooms.get(self.room_id) is self:
+                del self.linking.rooms[self.room_id]
+
+    def _drops(self, message: bytes) -> bool:
+        """A reader's edits go no further than this server's socket (rule 7); an empty step 2 is normal."""
+        if self.linked.may_write:
+            return False
+        try:
+            return protocol.decode(message).edits
+        except ProtocolError:
+            return True
+
+    def _tell_clients(self, message: bytes) -> None:
+        for client in list(self.clients):
+            self.create_task(client.send(message))
+
+    # --- saving: upstream's three ways to it ---
+
+    def _on_document_change(self, target: str, event: Any) -> None:
+        # Servers and browsers write `state` too: were it saved for, two linked rooms would save each other for ever.
+        if target != "state" and self.ready and self._autosave():
+            self.saver.content_changed(self._save_delay)
+
+    def _autosave(self) -> bool:
+        """Whether at least one of the browsers that are here wants to be saved for; with none here, yes."""
+        wishes = [state.get("autosave", True) for state in self.awareness.states.values() if state]
+        return any(wishes) if wishes else True
+
+    def _save_to_disc(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self.saver.save())
+
+    async def _on_outofband_change(self) -> None:
+        if not self.ready:
+            self.saver.note_outside_change()
+            return
+        try:
+            await self.saver.outside_change()
+        except (HTTPError, OSError) as error:
+            self.log.error("%s was changed outside, and can't be read: %s", self._file.path, error)
+
+    def _begin_anew(self, reason: str) -> None:
+        self.log.warning("Room %s is opened anew: %s", self.room_id, reason)
+        self.create_task(self._close_for_good(reason))
+
+    async def _close_for_good(self, reason: str) -> None:
+        """The document's history is not the one in this room.
+
+        What is here stays in the file; the next opening finds it there without a base, and keeps it as a copy.
+        """
+        clients = list(self.clients)
+        await self.saver.save()
+        await self.linking.store.reset(self.room_id)
+        await self.linking.delete_room(self)
+        payload = json.dumps({"reason": "version_mismatch", "reloadable": True, "errorReason": reason[:40]})
+        for client in clients:
+            # The room is gone already: the handler must not clean it up a second time.
+            client._cleanup_delay = None
+            client.close(_RELOAD, payload)
+
+
+def _per_server(base: type[YBaseDoc]) -> type[YBaseDoc]:
+    """The document class whose server-written keys of the map `state` obey rule 10."""
+    return type(f"Linked{base.__name__}", (_PerServerState, base), {})
+
+
+class _PerServerState(YBaseDoc):
+    """`path` and `hash` go to the side document; `dirty` is written when it is true, and by who may write."""
+
+    keep: Callable[[str, Any], None]
+    may_write: Callable[[], bool]
+
+    @property
+    def path(self) -> str | None:
+        return super().path
+
+    @path.setter
+    def path(self, value: str) -> None:
+        self.keep("path", value)
+
+    @property
+    def hash(self) -> str | None:
+        return super().hash
+
+    @hash.setter
+    def hash(self, value: str) -> None:
+        self.keep("hash", value)
+
+    @property
+    def dirty(self) -> bool | None:
+        return super().dirty
+
+    @dirty.setter
+    def dirty(self, value: bool) -> None:
+        if self.dirty and not value and self.may_write():
+            self._ystate["dirty"] = False

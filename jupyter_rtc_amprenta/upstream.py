@@ -1,0 +1,55 @@
+"""The one place that reaches into jupyter_server_ydoc: puts `LinkedRoom` where `DocumentRoom` stands.
+
+Upstream has no option for the room's class, so its two modules that make rooms are given ours. Everything
+non-public that is leaned on, here and in `rooms.py`, is pinned by `tests/unit/test_upstream_contract.py`.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from types import ModuleType
+
+import jupyter_server_ydoc.app
+import jupyter_server_ydoc.handlers
+from jupyter_server.serverapp import ServerApp
+from jupyter_server_ydoc.app import YDocExtension
+from jupyter_server_ydoc.rooms import DocumentRoom
+
+from .core.errors import ConfigurationError
+from .rooms import LinkedRoom, Linking
+
+_MAKES_ROOMS: tuple[ModuleType, ...] = (jupyter_server_ydoc.app, jupyter_server_ydoc.handlers)
+# `~=3.0`: a new major version moves what is leaned on.
+TESTED_VERSIONS = "3."
+
+
+def find_extension(serverapp: ServerApp) -> YDocExtension:
+    """jupyter-collaboration's server extension.
+
+    Raises:
+        ConfigurationError: it is not enabled, or a version that this was not made for.
+    """
+    found = serverapp.extension_manager.extension_apps.get("jupyter_server_ydoc", set())
+    if not found:
+        raise ConfigurationError(
+            "jupyter-collaboration's server extension is not enabled, so there is nothing to link: run "
+            "'jupyter server extension enable jupyter_server_ydoc'."
+        )
+    if not version("jupyter-server-ydoc").startswith(TESTED_VERSIONS):
+        raise ConfigurationError(
+            f"jupyter-server-ydoc {version('jupyter-server-ydoc')} is not a version this works with: install 3.x."
+        )
+    return next(iter(found))
+
+
+def link_rooms(linking: Linking) -> None:
+    """From now on every document room of this process is linked."""
+    room_class = type("LinkedRoom", (LinkedRoom,), {"linking": linking})
+    for module in _MAKES_ROOMS:
+        module.DocumentRoom = room_class
+
+
+def unlink_rooms() -> None:
+    """Put upstream's room back."""
+    for module in _MAKES_ROOMS:
+        module.DocumentRoom = DocumentRoom

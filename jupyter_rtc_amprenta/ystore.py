@@ -1,0 +1,147 @@
+"""Y-stores for jupyter-collaboration: PostgreSQL itself (direct mode), and the history of a linked room."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from logging import Logger
+from typing import Any
+
+from pycrdt.store import BaseYStore, YDocNotFound
+from traitlets import Unicode
+from traitlets.config import Config, LoggingConfigurable
+
+from .core import settings
+from .core.database import Database
+from .core.documentlog import DocumentLog
+from .core.errors import ConfigurationError, DocumentNotFound
+
+Metadata = Callable[[], Awaitable[bytes] | bytes]
+StoreItem = tuple[bytes, bytes, float]
+
+
+class _StoreMetaclass(type(LoggingConfigurable), type(BaseYStore)):  # type: ignore[misc]
+    """A traitlets class and an abstract one have different metaclasses; upstream's stores join them so too."""
+
+
+class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass):
+    """Keeps a room's updates in PostgreSQL.
+
+    Args:
+        path: upstream's name of the history, such as `.notebook:<file id>.y`.
+        metadata_callback: as upstream's stores take it; what it gives is not kept.
+        log: where to log.
+        config: traitlets' configuration.
+    """
+
+    database_url = Unicode("", config=True, help="PostgreSQL's URL; by default RTC_DATABASE_URL of the environment.")
+
+    # Set by `bound_to`: one log for all stores of a server.
+    shared_log: DocumentLog | None = None
+
+    def __init__(
+        self,
+        path: str,
+        metadata_callback: Metadata | None = None,
+        log: Logger | None = None,
+        config: Config | None = None,
+    ) -> None:
+        super().__init__(config=config)
+        self.path = path
+        self.metadata_callback = metadata_callback
+        if log is not None:
+            self.log = log
+        self.document_id = path.removeprefix(".").removesuffix(".y")
+        self._own_log: DocumentLog | None = None
+
+    @classmethod
+    def bound_to(cls, log: DocumentLog) -> type[PostgresYStore]:
+        """This class, over a log that its owner closes."""
+        return type(cls.__name__, (cls,), {"shared_log": log})
+
+    async def write(self, data: bytes) -> None:
+        """Append an update; done once it is committed. Its place is fixed before anything is awaited.
+
+        Raises:
+            DatabaseError, DocumentError.
+        """
+        await self._document_log().append(self.document_id, data, generation=None)
+
+    async def read(self) -> AsyncIterator[StoreItem]:  # type: ignore[override]
+        """All updates in order, each with empty metadata and its time in seconds.
+
+        Raises:
+            YDocNotFound: there are none.
+            DatabaseUnavailable: nothing is known.
+        """
+        async for item in _items(self._document_log(), self.document_id):
+            yield item
+
+    async def stop(self) -> None:
+        """Stop; an own log is flushed and closed."""
+        if self._own_log is not None:
+            await self._own_log.stop()
+            self._own_log.database.close()
+            self._own_log = None
+        await super().stop()
+
+    def _document_log(self) -> DocumentLog:
+        if self.shared_log is not None:
+            return self.shared_log
+        if self._own_log is None:
+            url = self.database_url or settings.read().database_url
+            if not url:
+                raise ConfigurationError("PostgresYStore needs RTC_DATABASE_URL, or its trait database_url.")
+            self._own_log = DocumentLog(Database(url, threads=1))
+        return self._own_log
+
+
+class LinkedYStore(BaseYStore):
+    """What upstream's timeline reads of a linked room. The room itself writes: see `linked.py`.
+
+    Upstream names a history without its format, which is a part of our rooms' names; `text` and `json` rooms
+    of one file are told apart by which of them has a history.
+    """
+
+    shared_log: DocumentLog
+
+    def __init__(
+        self, path: str, metadata_callback: Metadata | None = None, log: Logger | None = None, **options: Any
+    ) -> None:
+        self.path = path
+        self.metadata_callback = metadata_callback
+        self.log = log
+        self._rooms = [f"{form}:{path.removeprefix('.').removesuffix('.y')}" for form in ("json", "text")]
+
+    @classmethod
+    def bound_to(cls, log: DocumentLog) -> type[LinkedYStore]:
+        """This class, over the local store's log."""
+        return type(cls.__name__, (cls,), {"shared_log": log})
+
+    async def write(self, data: bytes) -> None:
+        """Nothing: these are the updates of the room's document, with this server's own keys among them."""
+
+    async def read(self) -> AsyncIterator[StoreItem]:  # type: ignore[override]
+        """All shared updates in order; see `PostgresYStore.read`."""
+        found = False
+        for room in self._rooms:
+            try:
+                async for item in _items(self.shared_log, room):
+                    found = True
+                    yield item
+            except YDocNotFound:
+                continue
+        if not found:
+            raise YDocNotFound
+
+
+async def _items(log: DocumentLog, document_id: str) -> AsyncIterator[StoreItem]:
+    try:
+        history = await log.read(document_id)
+    except DocumentNotFound:
+        raise YDocNotFound from None
+    if history.snapshot is None and not history.entries:
+        raise YDocNotFound
+    if history.snapshot is not None:
+        yield history.snapshot, b"", history.entries[0].created_at.timestamp() if history.entries else 0.0
+    for entry in history.entries:
+        yield entry.payload, b"", entry.created_at.timestamp()

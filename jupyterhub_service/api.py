@@ -1,0 +1,164 @@
+"""The REST API: what comes in, which rule answers, with which status. No rules, no SQL, no try/except here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from . import bodies
+from .base import ApiHandler
+from .bodies import Page
+from .collaboration import Collaboration
+from .invites import Invites
+from .presence import Presence
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the handlers ask."""
+
+    collaboration: Collaboration
+    invites: Invites
+    presence: Presence
+
+
+class RuleHandler(ApiHandler):
+    """A handler that asks the rules."""
+
+    rules: Rules
+
+    def page(self, keys: Sequence[Callable[[str], Any]]) -> Page:
+        """The part of a list that the query asks for."""
+        names = [name for name in ("limit", "cursor") if self.get_query_argument(name, None)]
+        return bodies.page({name: self.get_query_argument(name) for name in names}, keys)
+
+
+_SESSION_KEYS = (datetime.fromisoformat, str)
+_PARTICIPANT_KEYS = (datetime.fromisoformat, str)
+_INVITE_KEYS = (int, datetime.fromisoformat, str)
+
+
+class DocumentsHandler(RuleHandler):
+    """`/documents`"""
+
+    async def get(self) -> None:
+        """My documents."""
+        self.send(await self.rules.collaboration.documents(self.identity, self.page(_SESSION_KEYS)))
+
+    async def post(self) -> None:
+        """Register a file's document: 201 where it was made, 200 where it was known."""
+        body = bodies.document_body(self.json_body())
+        answer = await self.rules.collaboration.register(self.identity, body)
+        self.send(answer, 201 if answer["created"] else 200)
+
+
+class DocumentHandler(RuleHandler):
+    """`/documents/{document_id}`"""
+
+    async def get(self, document_id: str) -> None:
+        """A document, as a server needs it."""
+        self.send(await self.rules.collaboration.document(self.identity, document_id))
+
+    async def delete(self, document_id: str) -> None:
+        """Remove it wholly."""
+        await self.rules.collaboration.delete(self.identity, document_id)
+        self.set_status(204)
+
+
+class SessionsHandler(RuleHandler):
+    """`/sessions`"""
+
+    async def get(self) -> None:
+        """My sessions."""
+        self.send(await self.rules.collaboration.sessions(self.identity, self.page(_SESSION_KEYS)))
+
+
+class SessionHandler(RuleHandler):
+    """`/sessions/{document_id}`"""
+
+    async def get(self, document_id: str) -> None:
+        """A session in detail."""
+        self.send(await self.rules.collaboration.session(self.identity, document_id))
+
+
+class ParticipantsHandler(RuleHandler):
+    """`/sessions/{document_id}/participants`"""
+
+    async def get(self, document_id: str) -> None:
+        """Who takes part."""
+        page = self.page(_PARTICIPANT_KEYS)
+        self.send(await self.rules.collaboration.participants(self.identity, document_id, page))
+
+
+class InviteHandler(RuleHandler):
+    """`/sessions/{document_id}/invite`"""
+
+    async def post(self, document_id: str) -> None:
+        """Invite a user."""
+        body = bodies.invite_body(self.json_body())
+        self.send(await self.rules.invites.invite(self.identity, document_id, body))
+
+
+class SessionInvitesHandler(RuleHandler):
+    """`/sessions/{document_id}/invites`"""
+
+    async def get(self, document_id: str) -> None:
+        """Who was invited."""
+        page = self.page(_INVITE_KEYS)
+        self.send(await self.rules.invites.of_session(self.identity, document_id, page))
+
+
+class MyInvitesHandler(RuleHandler):
+    """`/invites`"""
+
+    async def get(self) -> None:
+        """Whereto I was invited."""
+        self.send(await self.rules.invites.mine(self.identity, self.page(_INVITE_KEYS)))
+
+
+class OneInviteHandler(RuleHandler):
+    """`/invites/{invite_id}`"""
+
+    async def delete(self, invite_id: str) -> None:
+        """Take it back."""
+        await self.rules.invites.revoke(self.identity, invite_id)
+        self.set_status(204)
+
+
+class AcceptHandler(RuleHandler):
+    """`/invites/{invite_id}/accept`"""
+
+    async def post(self, invite_id: str) -> None:
+        """Take part."""
+        self.send(await self.rules.invites.accept(self.identity, invite_id))
+
+
+class DeclineHandler(RuleHandler):
+    """`/invites/{invite_id}/decline`"""
+
+    async def post(self, invite_id: str) -> None:
+        """Answer no."""
+        self.send(await self.rules.invites.decline(self.identity, invite_id))
+
+
+class TokenHandler(RuleHandler):
+    """`/token`"""
+
+    async def post(self) -> None:
+        """A token for one document, or for this API where none is named."""
+        document_id = bodies.token_body(self.json_body() if self.request.body else {})
+        if document_id is None:
+            self.send(self.rules.collaboration.api_token(self.identity))
+        else:
+            self.send(await self.rules.collaboration.document_token(self.identity, document_id))
+
+
+class PresenceHandler(RuleHandler):
+    """`/presence`"""
+
+    async def post(self) -> None:
+        """A server's report of all that it has open."""
+        body = bodies.presence_body(self.json_body())
+        self.send(await self.rules.presence.report(self.identity, body))

@@ -1,0 +1,168 @@
+"""What clients send, checked: JSON bodies, the parameters of lists. Pure; every refusal says what it should be."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from jupyter_rtc_amprenta.core.queries_presence import Present
+from jupyter_rtc_amprenta.core.schema import DOCUMENT_TYPES, PERMISSIONS
+
+from .errors import BadRequest
+
+Body = Mapping[str, Any]
+
+DEFAULT_LIMIT = 100
+LONGEST_LIST = 500
+# A server with more open documents than this is no editor.
+_MOST_DOCUMENTS = 1000
+_MOST_CONNECTIONS = 10_000
+
+
+@dataclass(frozen=True)
+class DocumentBody:
+    """A file to be registered: what `queries_people.NewSession` has, without owner and id."""
+
+    volume: str
+    file_id: str
+    document_type: str
+    path: str
+    title: str
+
+
+@dataclass(frozen=True)
+class InviteBody:
+    """Whom to invite, and to what."""
+
+    username: str
+    message: str
+    permissions: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which part of a list is asked for.
+
+    Attributes:
+        limit: how many rows at most.
+        after: the sort keys of the last row that the client has seen.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    after: Sequence[Any] | None = None
+
+
+def document_body(body: Body) -> DocumentBody:
+    """The body of `POST /documents`.
+
+    Raises:
+        BadRequest: as all functions here.
+    """
+    kind = _text(body, "document_type", 20)
+    if kind not in DOCUMENT_TYPES:
+        raise BadRequest(
+            "invalid_document_type", f"document_type must be one of {', '.join(DOCUMENT_TYPES)}."
+        )
+    path = _text(body, "path", 4096)
+    return DocumentBody(
+        volume=_text(body, "volume", 200),
+        file_id=_text(body, "file_id", 200),
+        document_type=kind,
+        path=path,
+        title=_text(body, "title", 500, default="") or PurePosixPath(path).name,
+    )
+
+
+def invite_body(body: Body) -> InviteBody:
+    """The body of `POST /sessions/{document_id}/invite`."""
+    permissions = _text(body, "permissions", 20, default="read-write")
+    if permissions not in PERMISSIONS:
+        raise BadRequest("invalid_permissions", "permissions must be read-only or read-write.")
+    return InviteBody(
+        username=_text(body, "username", 200),
+        message=_text(body, "message", 2000, default=""),
+        permissions=permissions,
+    )
+
+
+def token_body(body: Body) -> str | None:
+    """The body of `POST /token`: a document's id, or None."""
+    return _text(body, "document_id", 200, default="") or None
+
+
+def presence_body(body: Body) -> list[Present]:
+    """The body of `POST /presence`; of one document that is named twice, the last counts."""
+    documents = body.get("documents")
+    if not isinstance(documents, list) or not all(isinstance(one, dict) for one in documents):
+        raise BadRequest("invalid_documents", "documents must be a list of objects.")
+    if len(documents) > _MOST_DOCUMENTS:
+        raise BadRequest("invalid_documents", f"documents may have {_MOST_DOCUMENTS} entries at most.")
+    present = [_present(one) for one in documents]
+    return list({one.document_id: one for one in present}.values())
+
+
+def _present(body: Body) -> Present:
+    connections = body.get("connections")
+    # To Python, True is a number.
+    if type(connections) is not int or not 0 <= connections <= _MOST_CONNECTIONS:
+        raise BadRequest("invalid_connections", f"connections must be a number, 0 to {_MOST_CONNECTIONS}.")
+    place = _text(body, "place", 200, default="")
+    return Present(_text(body, "document_id", 200), connections, place or None)
+
+
+def page(parameters: Mapping[str, str], keys: Sequence[Callable[[str], Any]]) -> Page:
+    """The part of a list that the query parameters `limit` and `cursor` ask for.
+
+    Args:
+        keys: how to read each of the list's sort keys.
+    """
+    try:
+        limit = int(parameters.get("limit") or DEFAULT_LIMIT)
+    except ValueError:
+        limit = 0
+    if not 1 <= limit <= LONGEST_LIST:
+        raise BadRequest("invalid_limit", f"limit must be a number, 1 to {LONGEST_LIST}.")
+    if not (cursor := parameters.get("cursor")):
+        return Page(limit)
+    try:
+        values = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        return Page(limit, [read(_clean(value)) for read, value in zip(keys, values, strict=True)])
+    except (ValueError, TypeError, AttributeError):
+        raise BadRequest("invalid_cursor", "cursor must be the next_cursor of an earlier answer.") from None
+
+
+def next_cursor(values: Sequence[Any]) -> str:
+    """The cursor that stands for a row's sort keys."""
+    texts = [value.isoformat() if isinstance(value, datetime) else str(value) for value in values]
+    return base64.urlsafe_b64encode(json.dumps(texts).encode()).decode()
+
+
+def _text(body: Body, name: str, longest: int, default: str | None = None) -> str:
+    value = body.get(name)
+    if value in (None, "") and default is not None:
+        return default
+    if value in (None, ""):
+        raise BadRequest(f"missing_{name}", f"{name} is required.")
+    if not isinstance(value, str) or len(value) > longest:
+        raise BadRequest(f"invalid_{name}", f"{name} must be a text of {longest} characters at most.")
+    try:
+        return _clean(value)
+    except ValueError:
+        raise BadRequest(f"invalid_{name}", f"{name} holds characters that can't be kept.") from None
+
+
+def _clean(value: str) -> str:
+    """A text that PostgreSQL takes: without NUL and lone surrogates.
+
+    Raises:
+        ValueError: it is not.
+    """
+    value.encode()
+    if "\0" in value:
+        raise ValueError("NUL")
+    return value

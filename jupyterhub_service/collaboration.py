@@ -1,0 +1,243 @@
+"""Documents and sessions: the rules, without HTTP."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from jupyter_rtc_amprenta.core import queries_people, queries_presence
+from jupyter_rtc_amprenta.core.database import Database
+from jupyter_rtc_amprenta.core.queries_people import NewSession
+from jupyter_rtc_amprenta.core.schema import now
+from jupyter_rtc_amprenta.core.settings import Settings
+from jupyter_rtc_amprenta.core.tokens import Keyring
+
+from . import views
+from .auth import Identity
+from .bodies import DocumentBody, Page
+from .errors import Forbidden, NotFound
+from .views import Json
+
+_RECENT_ACTIVITIES = 20
+_MOST_PARTICIPANTS = 1000
+# After this many reports that did not come, a server is taken for dead, and its owner for offline.
+_MISSED_REPORTS = 3
+_PREFIX_LENGTH = 40
+
+
+def online_since(settings: Settings) -> datetime:
+    """The time from which a report of presence still counts."""
+    return now() - timedelta(seconds=_MISSED_REPORTS * settings.heartbeat_seconds)
+
+
+def new_document_id(document_type: str, title: str) -> str:
+    """An id that can't be guessed (128 random bits), with a prefix that people can read."""
+    words = re.sub(r"[^a-z0-9]+", "_", f"{document_type} {title}".lower()).strip("_")
+    return f"{words[:_PREFIX_LENGTH].rstrip('_')}_{secrets.token_hex(16)}"
+
+
+def entered_session(
+    connection: Connection, identity: Identity, document_id: str, since: datetime
+) -> Row[Any]:
+    """The session, for one who takes part in it (`queries_people.session_for`).
+
+    Raises:
+        NotFound: there is no such document.
+        Forbidden: there is one, but not for this user.
+    """
+    row = queries_people.session_for(connection, document_id, identity.username, since)
+    if row is None:
+        raise NotFound("session_not_found", f"There is no session {document_id}.")
+    if row.permissions is None:
+        raise Forbidden("not_a_participant", "You are not a participant of this session.")
+    return row
+
+
+def require_owner(row: Row[Any], identity: Identity) -> None:
+    """Refuse what only a session's owner decides.
+
+    Raises:
+        Forbidden: somebody else asks.
+    """
+    if row.owner != identity.username:
+        raise Forbidden("owner_required", "Only the session's owner may do this.")
+
+
+class Collaboration:
+    """What can be done with documents and sessions.
+
+    Every method raises `Refused` where the rules say no, and DatabaseUnavailable.
+
+    Args:
+        database: PostgreSQL.
+        settings: times, and the Y.js server's URL.
+        keyring: gives the keys that tokens are signed with; may raise DatabaseUnavailable.
+    """
+
+    def __init__(self, database: Database, settings: Settings, keyring: Callable[[], Keyring]) -> None:
+        self._database = database
+        self._settings = settings
+        self._keyring = keyring
+
+    # --- documents ---------------------------------------------------------------------------------------------
+
+    async def register(self, identity: Identity, body: DocumentBody) -> Json:
+        """Give a file of the caller's its document: a new one, or the one that it has."""
+        document_id, created, row = await self._database.run(_register, identity, body, self._since())
+        return {
+            "document_id": document_id,
+            "generation": row.generation,
+            "permissions": row.permissions,
+            "created": created,
+            "connection_url": self._connection_url(document_id),
+        }
+
+    async def documents(self, identity: Identity, page: Page) -> Json:
+        """The documents that the caller takes part in, the last used first."""
+        identity.require_person()
+        rows = await self._rows(identity, page)
+        return views.listed("documents", rows, page.limit, self._document, _session_keys)
+
+    async def document(self, identity: Identity, document_id: str) -> Json:
+        """One document, as a participant's server needs it."""
+        return self._document(await self._entered(identity, document_id))
+
+    async def delete(self, identity: Identity, document_id: str) -> None:
+        """Remove a document wholly; its owner may."""
+        identity.require_person()
+        await self._database.run(_delete, identity, document_id, self._since())
+
+    # --- sessions ----------------------------------------------------------------------------------------------
+
+    async def sessions(self, identity: Identity, page: Page) -> Json:
+        """The sessions that the caller takes part in, the last active first."""
+        identity.require_person()
+        rows = await self._rows(identity, page)
+        total, active = await self._database.run(
+            queries_people.count_sessions, identity.username, self._since()
+        )
+        answer = views.listed(
+            "sessions",
+            rows,
+            page.limit,
+            lambda row: views.session_summary(row, identity.username),
+            _session_keys,
+        )
+        return answer | {"total_count": total, "active_count": active}
+
+    async def session(self, identity: Identity, document_id: str) -> Json:
+        """A session with its participants and what happened in it last."""
+        identity.require_person()
+        row, people, happened = await self._database.run(_session, identity, document_id, self._since())
+        return {
+            "session": views.session_details(row, people),
+            "user_permissions": row.permissions,
+            "connection_url": self._connection_url(document_id),
+            "recent_activity": [views.sentence(one) for one in happened],
+        }
+
+    async def participants(self, identity: Identity, document_id: str, page: Page) -> Json:
+        """A session's participants, those who joined first before the others."""
+        identity.require_person()
+        row = await self._entered(identity, document_id)
+        rows = await self._database.run(
+            queries_people.participants_of, document_id, self._since(), page.limit, page.after
+        )
+        return views.listed(
+            "participants",
+            rows,
+            page.limit,
+            lambda one: views.participant(one, row.owner),
+            lambda one: (one.joined_at, one.username),
+        )
+
+    # --- tokens ------------------------------------------------------------------------------------------------
+
+    async def document_token(self, identity: Identity, document_id: str) -> Json:
+        """A token that opens one document at the Y.js server, for a participant or the server of one."""
+        row = await self._entered(identity, document_id)
+        seconds = self._settings.token_seconds
+        token = self._keyring().document_token(
+            identity.username, document_id, row.permissions, row.generation, seconds, via=identity.server
+        )
+        return _token(token, seconds) | {
+            "permissions": row.permissions,
+            "generation": row.generation,
+            "connection_url": self._connection_url(document_id),
+        }
+
+    def api_token(self, identity: Identity) -> Json:
+        """A token that stands for the caller at this API.
+
+        Raises:
+            Forbidden: a server asks, or somebody with such a token, who could renew it for ever.
+        """
+        identity.require_person()
+        if not identity.by_hub:
+            raise Forbidden("hub_token_required", "A token is not made from another: use a Hub token.")
+        seconds = self._settings.token_seconds
+        return _token(self._keyring().api_token(identity.username, seconds), seconds)
+
+    # --- what they share ---------------------------------------------------------------------------------------
+
+    async def _rows(self, identity: Identity, page: Page) -> Any:
+        return await self._database.run(
+            queries_people.sessions_of, identity.username, self._since(), page.limit, page.after
+        )
+
+    async def _entered(self, identity: Identity, document_id: str) -> Row[Any]:
+        return await self._database.run(entered_session, identity, document_id, self._since())
+
+    def _document(self, row: Any) -> Json:
+        return views.document(row, self._connection_url(row.document_id))
+
+    def _since(self) -> datetime:
+        return online_since(self._settings)
+
+    def _connection_url(self, document_id: str) -> str:
+        return f"{self._settings.yjs_server_url}/doc/{document_id}"
+
+
+def _session_keys(row: Any) -> tuple[Any, ...]:
+    return row.last_activity, row.document_id
+
+
+def _token(token: str, seconds: float) -> Json:
+    expires_at = views.instant(now() + timedelta(seconds=seconds))
+    return {"token": token, "token_type": "Bearer", "expires_at": expires_at}
+
+
+def _register(
+    connection: Connection, identity: Identity, body: DocumentBody, since: datetime
+) -> tuple[str, bool, Row[Any]]:
+    queries_people.remember_user(connection, identity.username, identity.display_name)
+    new = NewSession(
+        document_id=new_document_id(body.document_type, body.title),
+        owner=identity.username,
+        volume=body.volume,
+        file_id=body.file_id,
+        document_type=body.document_type,
+        path=body.path,
+        title=body.title,
+    )
+    document_id, created = queries_people.register_session(connection, new)
+    return document_id, created, entered_session(connection, identity, document_id, since)
+
+
+def _delete(connection: Connection, identity: Identity, document_id: str, since: datetime) -> None:
+    require_owner(entered_session(connection, identity, document_id, since), identity)
+    queries_people.delete_document(connection, document_id)
+
+
+def _session(
+    connection: Connection, identity: Identity, document_id: str, since: datetime
+) -> tuple[Row[Any], Any, Any]:
+    row = entered_session(connection, identity, document_id, since)
+    people = queries_people.participants_of(connection, document_id, since, _MOST_PARTICIPANTS)
+    happened = queries_presence.latest_activity(connection, document_id, _RECENT_ACTIVITIES)
+    return row, people, happened

@@ -1,0 +1,203 @@
+"""Invites: the rules, without HTTP."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from jupyter_rtc_amprenta.core import queries_invites, queries_people, queries_presence
+from jupyter_rtc_amprenta.core.database import Database
+from jupyter_rtc_amprenta.core.queries_invites import NewInvite
+from jupyter_rtc_amprenta.core.queries_presence import Activity
+from jupyter_rtc_amprenta.core.schema import now
+from jupyter_rtc_amprenta.core.settings import Settings
+
+from . import views
+from .auth import Identity
+from .bodies import InviteBody, Page
+from .collaboration import entered_session, online_since, require_owner
+from .errors import BadRequest, Forbidden, NotFound
+from .hub import Hub
+from .views import Json
+
+
+class Invites:
+    """How people come to take part in sessions. A person decides, never a server.
+
+    Every method raises `Refused` where the rules say no, and DatabaseUnavailable.
+
+    Args:
+        database: PostgreSQL.
+        settings: how long an invite can be accepted.
+        hub: tells who exists.
+        hub_url: the Hub's path as browsers see it, such as `https://hub.example.org/hub/` or `/hub/`.
+    """
+
+    def __init__(self, database: Database, settings: Settings, hub: Hub, hub_url: str) -> None:
+        self._database = database
+        self._settings = settings
+        self._hub = hub
+        self._hub_url = hub_url
+
+    async def invite(self, identity: Identity, document_id: str, body: InviteBody) -> Json:
+        """Invite a user; an invite that is still open for them is renewed instead."""
+        identity.require_person()
+        since = online_since(self._settings)
+        await self._database.run(_check_invite, identity, document_id, body, since)
+        name = await self._hub.display_name(body.username)
+        if name is None:
+            raise NotFound("user_not_found", f"There is no user {body.username}.")
+        new = NewInvite(
+            document_id=document_id,
+            invited_user=body.username,
+            invited_by=identity.username,
+            message=body.message,
+            permissions=body.permissions,
+            expires_at=now() + timedelta(seconds=self._settings.invite_seconds),
+        )
+        invite_id = await self._database.run(_invite, identity, body, new, name, since)
+        return {
+            "success": True,
+            "invite_id": invite_id,
+            "invited_user": body.username,
+            "document_id": document_id,
+            "message": f"Successfully invited {body.username} to collaborate on document",
+            "expires_at": views.instant(new.expires_at),
+        }
+
+    async def mine(self, identity: Identity, page: Page) -> Json:
+        """Whereto the caller was invited, open invites first."""
+        identity.require_person()
+        rows = await self._database.run(
+            queries_invites.invites_of_user, identity.username, page.limit, page.after
+        )
+        return self._listed(rows, page)
+
+    async def of_session(self, identity: Identity, document_id: str, page: Page) -> Json:
+        """Who was invited to a session of the caller's, open invites first."""
+        identity.require_person()
+        since = online_since(self._settings)
+        rows = await self._database.run(_invites_of_session, identity, document_id, page, since)
+        return self._listed(rows, page)
+
+    async def accept(self, identity: Identity, invite_id: str) -> Json:
+        """Take part, as the invite says."""
+        identity.require_person()
+        row = await self._database.run(_accept, identity, invite_id)
+        return {
+            "success": True,
+            "document_id": row.document_id,
+            "permissions": row.permissions,
+            "open_url": self._open_url(row.document_id),
+        }
+
+    async def decline(self, identity: Identity, invite_id: str) -> Json:
+        """Answer no."""
+        identity.require_person()
+        row = await self._database.run(_decline, identity, invite_id)
+        return {"success": True, "document_id": row.document_id}
+
+    async def revoke(self, identity: Identity, invite_id: str) -> None:
+        """Take an invite back; the session's owner may."""
+        identity.require_person()
+        await self._database.run(_revoke, identity, invite_id)
+
+    def _listed(self, rows: Any, page: Page) -> Json:
+        return views.listed(
+            "invites",
+            rows,
+            page.limit,
+            lambda row: views.invite(row, self._open_url(row.document_id)),
+            lambda row: (row.is_open, row.created_at, row.invite_id),
+        )
+
+    def _open_url(self, document_id: str) -> str:
+        return f"{self._hub_url}user-redirect/rtc/join/{document_id}"
+
+
+def _check_invite(
+    connection: Connection, identity: Identity, document_id: str, body: InviteBody, since: datetime
+) -> None:
+    require_owner(entered_session(connection, identity, document_id, since), identity)
+    if body.username == identity.username:
+        raise BadRequest("self_invite", "You can't invite yourself.")
+    if queries_people.is_participant(connection, document_id, body.username):
+        raise BadRequest("already_participant", f"{body.username} is a participant already.")
+
+
+def _invite(
+    connection: Connection,
+    identity: Identity,
+    body: InviteBody,
+    new: NewInvite,
+    name: str,
+    since: datetime,
+) -> str:
+    # Again: it may have changed while the Hub was asked.
+    _check_invite(connection, identity, new.document_id, body, since)
+    queries_people.remember_user(connection, new.invited_user, name)
+    invite_id = queries_invites.renew_invite(connection, new)
+    invited = Activity(new.document_id, "invited", new.invited_user)
+    queries_presence.record_activity(connection, identity.username, [invited])
+    return invite_id
+
+
+def _invites_of_session(
+    connection: Connection, identity: Identity, document_id: str, page: Page, since: datetime
+) -> Any:
+    require_owner(entered_session(connection, identity, document_id, since), identity)
+    return queries_invites.invites_of_session(connection, document_id, page.limit, page.after)
+
+
+def _accept(connection: Connection, identity: Identity, invite_id: str) -> Row[Any]:
+    row = _open_invite(connection, identity, invite_id)
+    queries_people.remember_user(connection, identity.username, identity.display_name)
+    queries_people.add_participant(connection, row.document_id, identity.username, row.permissions)
+    return _close(connection, identity, row, "accepted")
+
+
+def _decline(connection: Connection, identity: Identity, invite_id: str) -> Row[Any]:
+    return _close(connection, identity, _open_invite(connection, identity, invite_id), "declined")
+
+
+def _revoke(connection: Connection, identity: Identity, invite_id: str) -> Row[Any]:
+    row = queries_invites.lock_invite(connection, invite_id)
+    if row is None or identity.username not in (row.owner, row.invited_user):
+        raise _unknown(invite_id)
+    if identity.username != row.owner:
+        raise Forbidden(
+            "owner_required", "Only the session's owner may take an invite back; decline it instead."
+        )
+    _require_unanswered(row)
+    return _close(connection, identity, row, "revoked", row.invited_user)
+
+
+def _open_invite(connection: Connection, identity: Identity, invite_id: str) -> Row[Any]:
+    """An invite of the caller's that can be answered."""
+    row = queries_invites.lock_invite(connection, invite_id)
+    if row is None or row.invited_user != identity.username:
+        raise _unknown(invite_id)
+    _require_unanswered(row)
+    if row.expires_at <= now():
+        raise BadRequest("invite_expired", "The invite has expired; ask for a new one.")
+    return row
+
+
+def _require_unanswered(row: Row[Any]) -> None:
+    if row.state != "pending":
+        raise BadRequest("invite_answered", f"The invite was {row.state} already.")
+
+
+def _unknown(invite_id: str) -> NotFound:
+    return NotFound("invite_not_found", f"There is no invite {invite_id}.")
+
+
+def _close(
+    connection: Connection, identity: Identity, row: Row[Any], state: str, detail: str = ""
+) -> Row[Any]:
+    queries_invites.close_invite(connection, row.invite_id, state)
+    closed = Activity(row.document_id, state, detail)
+    queries_presence.record_activity(connection, identity.username, [closed])
+    return row

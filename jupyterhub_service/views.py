@@ -1,0 +1,133 @@
+"""What clients are told: rows of the database as the answers' JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from jupyter_rtc_amprenta.core.schema import now
+
+from .bodies import next_cursor
+
+Json = dict[str, Any]
+
+_SENTENCES = {
+    "created": "{who} created the session",
+    "joined": "{who} joined the session",
+    "left": "{who} left the session",
+    "invited": "{who} invited {whom}",
+    "accepted": "{who} accepted the invitation",
+    "declined": "{who} declined the invitation",
+    "revoked": "{who} withdrew the invitation of {whom}",
+}
+
+
+def instant(time: datetime | None) -> str | None:
+    """UTC, ISO 8601, such as `2025-12-31T11:22:35.866404Z`."""
+    if time is None:
+        return None
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def listed(
+    name: str,
+    rows: Sequence[Any],
+    limit: int,
+    view: Callable[[Any], Json],
+    keys: Callable[[Any], Sequence[Any]],
+) -> Json:
+    """A page of a list: `rows` has one more than `limit` where there are more."""
+    answer: Json = {name: [view(row) for row in rows[:limit]]}
+    if len(rows) > limit:
+        answer["next_cursor"] = next_cursor(keys(rows[limit - 1]))
+    return answer
+
+
+def session_summary(row: Any, username: str) -> Json:
+    """A session in the list of one's own."""
+    return {
+        "document_id": row.document_id,
+        "document_path": row.path,
+        "document_type": row.document_type,
+        "document_title": row.title,
+        "participant_count": row.participant_count,
+        "last_activity": instant(row.last_activity),
+        "is_active": row.is_active,
+        "is_owner": row.owner == username,
+    }
+
+
+def session_details(row: Any, participants: Sequence[Any]) -> Json:
+    """A session with its people."""
+    people = [_person(one) | {"last_seen": instant(one.last_seen)} for one in participants]
+    return {
+        "document_id": row.document_id,
+        "document_path": row.path,
+        "document_type": row.document_type,
+        "created_at": instant(row.created_at),
+        "last_activity": instant(row.last_activity),
+        "participants": people,
+        "owner": next((_person(one) for one in participants if one.username == row.owner), None),
+        "is_active": row.is_active,
+        "document_title": row.title,
+    }
+
+
+def document(row: Any, connection_url: str) -> Json:
+    """A document, as its participants' servers need it."""
+    return {
+        "document_id": row.document_id,
+        "document_type": row.document_type,
+        "path": row.path,
+        "title": row.title,
+        "owner": row.owner,
+        "permissions": row.permissions,
+        "generation": row.generation,
+        "connection_url": connection_url,
+    }
+
+
+def participant(row: Any, owner: str) -> Json:
+    """A participant in the list of a session's."""
+    return _person(row) | {
+        "last_seen": instant(row.last_seen),
+        "place": row.place,
+        "permissions": row.permissions,
+        "is_owner": row.username == owner,
+        "joined_at": instant(row.joined_at),
+    }
+
+
+def _person(row: Any) -> Json:
+    return {
+        "id": row.user_id,
+        "username": row.username,
+        "display_name": row.display_name,
+        "is_online": row.is_online,
+    }
+
+
+def invite(row: Any, open_url: str) -> Json:
+    """An invite; one that is open and too old is `expired`."""
+    is_expired = row.state == "pending" and row.expires_at <= now()
+    return {
+        "invite_id": row.invite_id,
+        "document_id": row.document_id,
+        "document_title": row.title,
+        "document_type": row.document_type,
+        "invited_user": row.invited_user,
+        "invited_by": row.invited_by,
+        "message": row.message,
+        "permissions": row.permissions,
+        "state": "expired" if is_expired else row.state,
+        "created_at": instant(row.created_at),
+        "expires_at": instant(row.expires_at),
+        "answered_at": instant(row.answered_at),
+        "open_url": open_url,
+    }
+
+
+def sentence(row: Any) -> str:
+    """Something that happened, for people."""
+    return _SENTENCES.get(row.action, "{who} " + row.action).format(who=row.username, whom=row.detail)

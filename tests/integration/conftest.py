@@ -1,0 +1,106 @@
+"""A Y.js server over a real PostgreSQL, in the test's own loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Connection, insert
+from sqlalchemy.dialects import postgresql
+
+from jupyter_rtc_amprenta.core import queries, settings
+from jupyter_rtc_amprenta.core.database import Database
+from jupyter_rtc_amprenta.core.schema import now, participants, sessions, users
+from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
+from jupyter_rtc_amprenta.demo.ports import any_free_port
+from jupyterhub_service.yjs_server import YjsServer
+from support.yjs_client import YjsClient
+
+
+@dataclass
+class RunningYjs:
+    """A Y.js server, and what a test needs to reach it."""
+
+    server: YjsServer
+    keyring: Keyring
+    database: Database
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def document(self, owner: str = "alice", **others: str) -> str:
+        """A new document; `others` are participants and what they may do."""
+        document_id = f"text_{uuid4().hex}"
+        await self.database.run(_add_document, document_id, {owner: "read-write"} | others)
+        return document_id
+
+    def token(self, document_id: str, user: str = "alice", permissions: str = "read-write", **more) -> str:
+        return self.keyring.document_token(
+            user,
+            document_id,
+            permissions,
+            more.get("generation", 1),
+            more.get("seconds", 60),
+            more.get("via", ""),
+        )
+
+    def client(
+        self, document_id: str, user: str = "alice", permissions: str = "read-write", **more
+    ) -> YjsClient:
+        token = self.token(document_id, user, permissions)
+        return YjsClient(
+            f"ws://{self.url}/doc/{document_id}", {"Authorization": f"Bearer {token}"}, doc=more.get("doc")
+        )
+
+
+def _add_document(connection: Connection, document_id: str, people: dict[str, str]) -> None:
+    queries.create_document(connection, document_id)
+    for name in people:
+        user = {"user_id": str(uuid4()), "username": name, "display_name": name, "created_at": now()}
+        connection.execute(postgresql.insert(users).values(user).on_conflict_do_nothing())
+    session = {
+        "document_id": document_id,
+        "owner": next(iter(people)),
+        "volume": "home",
+        "file_id": document_id,
+        "document_type": "text",
+        "path": "notes.txt",
+        "title": "notes.txt",
+        "created_at": now(),
+        "last_activity": now(),
+    }
+    connection.execute(insert(sessions).values(session))
+    for name, permissions in people.items():
+        row = {"document_id": document_id, "username": name, "permissions": permissions, "joined_at": now()}
+        connection.execute(insert(participants).values(row))
+
+
+@pytest.fixture
+async def make_yjs(database: Database, database_url: str) -> AsyncIterator[Callable]:
+    """Starts Y.js servers over one database; `settings` override the defaults."""
+    running: list[RunningYjs] = []
+    keyring = Keyring([new_private_key()])
+
+    async def make(**overrides) -> RunningYjs:
+        port = any_free_port()
+        chosen = settings.read({}, yjs_server_host="127.0.0.1", yjs_server_port=port, **overrides)
+        own = Database(database_url)
+        server = YjsServer(chosen, own, lambda: keyring)
+        await server.start()
+        running.append(RunningYjs(server, keyring, own, port))
+        return running[-1]
+
+    yield make
+    for yjs in running:
+        await yjs.server.stop()
+        yjs.database.close()
+
+
+@pytest.fixture
+async def yjs(make_yjs: Callable) -> RunningYjs:
+    """One Y.js server."""
+    return await make_yjs()
