@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options) or 0
+    except KeyboardInterrupt:
+        return 130
     except UsageError as error:
         print(f"jupyter-rtc: {error}", file=sys.stderr)
         return 2
@@ -39,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
+    _add_migrate(commands)
+    _add_yjs_server(commands)
+    _add_token(commands)
     return parser
 
 
@@ -52,14 +57,18 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--port", type=_port, default=8000, help="where the Hub listens; 0: any free port (%(default)s)"
     )
-    parser.add_argument("--users", type=_users, default="alice,bob", help="their names, with commas (%(default)s)")
+    parser.add_argument(
+        "--users", type=_users, default="alice,bob", help="their names, with commas (%(default)s)"
+    )
     parser.add_argument(
         "--dir",
         type=Path,
         default=Path("~/.local/share/jupyter-rtc-demo"),
         help="where everything is kept: database, homes, logs (%(default)s)",
     )
-    parser.add_argument("--ready-file", type=Path, help="a file to write URLs and tokens to (JSON), once all is up")
+    parser.add_argument(
+        "--ready-file", type=Path, help="a file to write URLs and tokens to (JSON), once all is up"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     parser.set_defaults(run=_demo)
 
@@ -86,6 +95,93 @@ def _demo(options: argparse.Namespace) -> None:
             browser=not options.no_browser,
         )
     )
+
+
+def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("migrate", help="bring the database's schema to the newest revision")
+    _add_database_url(parser)
+    parser.set_defaults(run=_migrate)
+
+
+def _migrate(options: argparse.Namespace) -> None:
+    _require("service", "alembic")
+    from jupyter_rtc_amprenta.core.migrate import upgrade
+
+    print(f"The schema is at revision {upgrade(_database_url(options))}.")
+
+
+def _add_yjs_server(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("yjs-server", help="run the Y.js server alone, without the Hub's service")
+    parser.add_argument("--host", help="the address to bind to (default: $YJS_SERVER_HOST, else 0.0.0.0)")
+    parser.add_argument(
+        "--port", type=_port, help="the port to listen on (default: $YJS_SERVER_PORT, else 1234)"
+    )
+    _add_database_url(parser)
+    parser.set_defaults(run=_yjs_server)
+
+
+def _yjs_server(options: argparse.Namespace) -> None:
+    _require("service", "alembic")
+    import asyncio
+    import logging
+
+    from jupyter_rtc_amprenta.core import settings
+    from jupyterhub_service.standalone import serve_yjs
+
+    given = {"yjs_server_host": options.host, "yjs_server_port": options.port}
+    chosen = settings.read(**{name: value for name, value in given.items() if value is not None})
+    logging.basicConfig(level=logging.INFO, format="[%(levelname)1.1s %(asctime)s %(name)s] %(message)s")
+    try:
+        asyncio.run(serve_yjs(chosen, _database_url(options)))
+    except OSError as error:
+        raise UsageError(
+            f"Can't listen at {chosen.yjs_server_host}:{chosen.yjs_server_port}: {error.strerror}"
+        ) from None
+
+
+def _add_token(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "token",
+        help="print a token that opens one document at the Y.js server",
+        description="Prints a document token, for operators and tests. A document that is not registered is "
+        "registered, and is the user's; who is no participant becomes one.",
+    )
+    parser.add_argument("--user", required=True, help="the Hub user the token is for")
+    parser.add_argument("--document", required=True, help="the document's id")
+    parser.add_argument("--permissions", choices=("read-only", "read-write"), default="read-write")
+    parser.add_argument(
+        "--seconds", type=float, default=3600, help="how long it is valid, at most a day (%(default)s)"
+    )
+    _add_database_url(parser)
+    parser.set_defaults(run=_token)
+
+
+def _token(options: argparse.Namespace) -> None:
+    _require("service", "alembic")
+    from jupyter_rtc_amprenta.core import settings
+    from jupyterhub_service.standalone import issue_token
+
+    token = issue_token(
+        settings.read(),
+        _database_url(options),
+        options.user,
+        options.document,
+        options.permissions,
+        options.seconds,
+    )
+    print(token)
+
+
+def _add_database_url(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--database-url", help="PostgreSQL (default: $RTC_DATABASE_URL, else $PGHOST, $PGDATABASE …)"
+    )
+
+
+def _database_url(options: argparse.Namespace) -> str:
+    from jupyter_rtc_amprenta.core.settings import service_database_url
+
+    return options.database_url or service_database_url()
 
 
 def _require(extra: str, *modules: str) -> None:

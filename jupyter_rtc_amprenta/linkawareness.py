@@ -46,12 +46,15 @@ class LinkAwareness:
 
     def disconnected(self) -> None:
         """The others can't be seen any more."""
-        gone = [client for client in self._remote if client in self._awareness.states]
-        self._remote.clear()
-        if gone:
-            left = [ClientState(client, self._awareness.meta[client]["clock"], None) for client in gone]
-            self._awareness.remove_awareness_states(gone, self)
-            self._tell_room(protocol.encode_awareness(protocol.encode_states(left)))
+        gone, self._remote = self._remote & set(self._awareness.states), set()
+        self._awareness.remove_awareness_states(list(gone), self)
+        self._tell_room_of(gone)
+
+    def left(self, clients: set[int]) -> None:
+        """A browser of this room has closed: whom it spoke for is gone, for everybody at once."""
+        gone = clients & set(self._awareness.states)
+        self._awareness.remove_awareness_states(list(gone), "left")
+        self._tell_room_of(gone)
 
     def receive(self, update: bytes) -> None:
         """States came over the link.
@@ -79,6 +82,10 @@ class LinkAwareness:
         clients = {client for kind in ("added", "updated", "removed") for client in changes[kind]}
         # The server has a state of its own, an empty one: it is nobody.
         clients.discard(self._awareness.client_id)
+        if origin == "timeout":
+            # Its own server speaks for who is elsewhere; the browsers here must hear it from us.
+            self._tell_room_of(clients & self._remote)
+            clients -= self._remote
         if clients and not self._changed:
             asyncio.get_running_loop().call_soon(self._tell_link)
         self._changed |= clients
@@ -89,6 +96,11 @@ class LinkAwareness:
         if changed and self._send is not None:
             states = [self._state(client) for client in changed if client in self._awareness.meta]
             self._send(protocol.encode_awareness(protocol.encode_states(states)))
+
+    def _tell_room_of(self, clients: set[int]) -> None:
+        if clients:
+            states = [self._state(client) for client in clients]
+            self._tell_room(protocol.encode_awareness(protocol.encode_states(states)))
 
     def _state(self, client: int) -> ClientState:
         return ClientState(client, self._awareness.meta[client]["clock"], self._awareness.states.get(client))

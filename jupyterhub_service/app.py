@@ -19,8 +19,9 @@ from traitlets.config import Application, catch_config_error
 
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.errors import ConfigurationError
-from jupyter_rtc_amprenta.core.settings import read, service_database_url
+from jupyter_rtc_amprenta.core.settings import service_database_url
 from jupyter_rtc_amprenta.core.tokens import Keyring
+from jupyter_rtc_amprenta.core.traits import settings_of
 
 from .api import Rules
 from .auth import CACHE_SECONDS, Authenticator
@@ -30,7 +31,7 @@ from .hub import Hub
 from .invites import Invites
 from .presence import Presence
 from .routes import routes
-from .setting_traits import SettingTraits
+from .setting_traits import FIELDS, SettingTraits
 from .watch import DatabaseWatch
 from .yjs_server import YjsServer
 
@@ -95,7 +96,7 @@ class RtcService(SettingTraits, Application):
             self.exit(2)
 
     def _wire(self) -> None:
-        self.settings = read(**self.setting_overrides())
+        self.settings = settings_of(self, FIELDS)
         if self.settings.signing_key:
             Keyring([self.settings.signing_key])
         if not os.environ.get("JUPYTERHUB_API_TOKEN"):
@@ -143,19 +144,24 @@ class RtcService(SettingTraits, Application):
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        stopping = asyncio.Event()
+        told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
         server = await self._listen()
         watching = asyncio.create_task(self.watch.run())
-        await stopping.wait()
+        stopping = asyncio.create_task(told.wait())
+        await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
         log.info("Stopping.")
+        failed = watching.done()
+        watching.cancel()
         server.stop()
         if self.yjs_server is not None:
             await self.yjs_server.stop()
-        watching.cancel()
         await server.close_all_connections()
         self.database.close()
+        if failed:
+            # Watching never ends but by a fault: end with its trace, and be started again.
+            watching.result()
 
     async def _listen(self) -> HTTPServer:
         """Listen before anything else: the Hub gives a service half a minute for it, and ends where it does not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from .hub import known_name
 # How long a Hub token that was revoked still works here, in seconds; asking the Hub costs some milliseconds.
 CACHE_SECONDS = 5
 
+_HUB_SECONDS = 10.0
+_WHO = "Authentication is required: a Hub token, a JWT, or this service's cookie with its XSRF token."
 _AUTHORIZATION = re.compile(r"(?:token|bearer)\s+(\S+)\s*", re.IGNORECASE)
 _SERVER_SCOPE = "access:servers!server="
 
@@ -85,14 +88,13 @@ class Authenticator:
             # A JWT. It is no business of the Hub's.
             return self._jwt_identity(token)
         try:
-            model = await (self._token_model(handler, token) if token else self._cookie_model(handler))
-        except HTTPError as error:
-            # This is how the Hub's client says that the Hub is away or refuses to tell.
+            async with asyncio.timeout(_HUB_SECONDS):
+                model = await (self._token_model(handler, token) if token else self._cookie_model(handler))
+        except (HTTPError, TimeoutError) as error:
+            # With an HTTPError the Hub's client says that the Hub is away, or refuses to tell.
             raise Unavailable("hub_unavailable", "The Hub does not answer.") from error
         if model is None:
-            raise NotAuthenticated(
-                "not_authenticated", "Authentication is required: use a Hub token or a JWT."
-            )
+            raise NotAuthenticated("not_authenticated", _WHO)
         return identity_of(model, self._hub_auth.check_scopes(self._hub_auth.access_scopes, model))
 
     def _jwt_identity(self, token: str) -> Identity:

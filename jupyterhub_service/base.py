@@ -16,7 +16,6 @@ from jupyter_rtc_amprenta.core.errors import (
     DatabaseUnavailable,
     DocumentNotFound,
     GenerationChanged,
-    RtcError,
     SchemaMismatch,
 )
 
@@ -28,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_AFTER_SECONDS = 5
 # Errors of `core` that say something about the request or the moment, rather than about a fault of ours.
-_KNOWN: dict[type[RtcError], tuple[int, str]] = {
+_KNOWN: dict[type, tuple[int, str]] = {
     DatabaseUnavailable: (503, "database_unavailable"),
     SchemaMismatch: (503, "schema_mismatch"),
     DocumentNotFound: (404, "not_found"),
@@ -57,7 +56,7 @@ def error_answer(error: BaseException | None, status: int) -> tuple[int, str, st
     """
     if isinstance(error, Refused):
         return error.status, error.code, error.detail
-    if (known := _KNOWN.get(type(error))) is not None:  # type: ignore[arg-type]
+    if (known := _KNOWN.get(type(error))) is not None:
         return *known, str(error)
     known_status = HTTPStatus(status) if status in set(HTTPStatus) else HTTPStatus.INTERNAL_SERVER_ERROR
     return status, known_status.name.lower(), known_status.phrase

@@ -32,7 +32,7 @@ class DatabaseWatch:
         self._database = database
         self._signing_key = signing_key
         self._keyring: Keyring | None = None
-        self._trouble: Exception | None = DatabaseUnavailable("The database was not asked yet.")
+        self._trouble: DatabaseError | None = DatabaseUnavailable("The database was not asked yet.")
         self._look = asyncio.Event()
 
     @property
@@ -49,10 +49,10 @@ class DatabaseWatch:
         """The signing keys.
 
         Raises:
-            DatabaseUnavailable: they are not loaded yet.
+            DatabaseError: they are not loaded yet; see `require`.
         """
         if self._keyring is None:
-            raise DatabaseUnavailable(self.trouble)
+            raise self._anew()
         return self._keyring
 
     def require(self) -> None:
@@ -62,8 +62,7 @@ class DatabaseWatch:
             DatabaseError: it was away, or its schema did not fit, when it was asked last.
         """
         if self._trouble is not None:
-            # Anew: an exception that is raised again and again collects tracebacks without end.
-            raise type(self._trouble)(self.trouble)
+            raise self._anew()
 
     def look_now(self) -> None:
         """Something failed: ask at once, rather than at the next turn."""
@@ -85,6 +84,10 @@ class DatabaseWatch:
                 await asyncio.wait_for(self._look.wait(), delay * random.uniform(0.5, 1.0))
             except TimeoutError:
                 continue
+
+    def _anew(self) -> DatabaseError:
+        # An exception that is raised again and again collects tracebacks without end.
+        return type(self._trouble or DatabaseUnavailable())(self.trouble)
 
     async def _ask(self) -> None:
         try:

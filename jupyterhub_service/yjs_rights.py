@@ -25,6 +25,7 @@ def loss(room: Room, claims: DocumentClaims, rights: DocumentRights) -> tuple[Cl
         return CloseCode.WRONG_GENERATION, f"The document was reset; its generation is {generation}."
     if permissions is None:
         return CloseCode.NO_RIGHT, "You are not a participant of this document."
-    if permissions != claims.permissions:
+    # A token may ask for less than its user may do; but a link asks for all, and must know of every change.
+    if permissions != claims.permissions and (claims.via or claims.permissions == "read-write"):
         return CloseCode.RIGHTS_CHANGED, f"Your right has changed; you may now: {permissions}."
     return None

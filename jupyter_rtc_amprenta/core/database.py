@@ -33,10 +33,14 @@ def parse_url(text: str) -> URL:
         ConfigurationError: it is neither.
     """
     try:
-        if "://" not in text and "=" in text:
-            return _from_keywords(text)
-        scheme, separator, rest = text.partition("://")
-        if scheme in ("postgres", "postgresql") and separator:
+        scheme, separator, rest = text.strip().partition("://")
+        if "=" in scheme:
+            return _from_libpq(text)
+        if separator and scheme in ("postgres", "postgresql"):
+            authority = rest.partition("/")[0].rpartition("@")[2]
+            if "%" in authority or "," in authority:
+                # A socket's folder, or several hosts: libpq's own, which SQLAlchemy does not read.
+                return _from_libpq(text)
             scheme = "postgresql+psycopg2"
         url = make_url(scheme + separator + rest)
     except (exc.ArgumentError, ValueError):
@@ -48,7 +52,7 @@ def parse_url(text: str) -> URL:
     return url
 
 
-def _from_keywords(text: str) -> URL:
+def _from_libpq(text: str) -> URL:
     import psycopg2
     from psycopg2.extensions import parse_dsn
 
@@ -56,9 +60,11 @@ def _from_keywords(text: str) -> URL:
         parts = parse_dsn(text)
     except psycopg2.ProgrammingError as error:
         raise ValueError(str(error)) from None
-    names = {"user": "username", "password": "password", "host": "host", "dbname": "database"}
+    names = {"user": "username", "password": "password", "dbname": "database"}
+    if "," not in parts.get("port", ""):
+        names["host"] = "host"
     known: dict[str, Any] = {ours: parts.pop(theirs) for theirs, ours in names.items() if theirs in parts}
-    if "port" in parts:
+    if "host" in names and "port" in parts:
         known["port"] = int(parts.pop("port"))
     return URL.create("postgresql+psycopg2", query=parts, **known)
 

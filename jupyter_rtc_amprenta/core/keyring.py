@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from . import queries_people
+from . import queries_keys
 from .tokens import Keyring, key_id, new_private_key
 
 
@@ -19,8 +19,8 @@ def load_keyring(connection: Connection, signing_key: str) -> Keyring:
     """
     if signing_key:
         return Keyring([signing_key])
-    keys = queries_people.private_keys(connection)
+    keys = queries_keys.private_keys(connection)
     if not keys:
         new = new_private_key()
-        keys = queries_people.add_first_key(connection, key_id(new), new)
+        keys = queries_keys.add_first_key(connection, key_id(new), new)
     return Keyring(keys)

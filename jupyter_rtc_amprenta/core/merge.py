@@ -68,7 +68,10 @@ def _text_edit(content: Any) -> Callable[[Doc[Any]], None]:
 
 
 def _notebook_edit(content: Any) -> Callable[[Doc[Any]], None]:
-    new = normal_notebook(content)
+    try:
+        new = normal_notebook(content)
+    except RecursionError:
+        raise ContentError("The notebook holds a value that is nested too deeply") from None
     return lambda fork: _edit_notebook(fork.get("meta", type=Map), fork.get("cells", type=Array), new)
 
 

@@ -13,6 +13,7 @@ Source: y-protocols' PROTOCOL.md and y-websocket 3; 102 is y-sweet's `sync statu
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -54,6 +55,9 @@ class CloseCode(IntEnum):
 
 # An update without structs and without deletions.
 EMPTY_UPDATE = b"\x00\x00"
+
+# Deeper ones are read or not by how deep the reader's own stack happens to be.
+_DEEPEST_STATE = 100
 
 
 @dataclass(frozen=True)
@@ -141,21 +145,16 @@ def decode_states(update: bytes) -> list[ClientState]:
         client_id, at = read_uint(update, at)
         clock, at = read_uint(update, at)
         text, at = _read_sized(update, at)
-        try:
-            state = json.loads(text)
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-            raise ProtocolError("An awareness state is not JSON.") from None
-        if state is not None and not isinstance(state, dict):
-            raise ProtocolError("An awareness state is an object or null.")
-        states.append(ClientState(client_id, clock, state))
+        states.append(ClientState(client_id, clock, _read_state(text)))
     return states
 
 
 def encode_states(states: Iterable[ClientState]) -> bytes:
-    """Write an awareness update. (pycrdt's own counts characters where the protocol counts bytes.)"""
+    """Write an awareness update."""
     parts = []
     for state in states:
-        text = json.dumps(state.state, separators=(",", ":"), ensure_ascii=False).encode()
+        # ASCII: half of an emoji, which a browser that cuts a name makes, has no UTF-8 but has an escape.
+        text = json.dumps(state.state, separators=(",", ":")).encode()
         parts.append(write_uint(state.client_id) + write_uint(state.clock) + _sized(text))
     return write_uint(len(parts)) + b"".join(parts)
 
@@ -192,6 +191,37 @@ def write_uint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def _read_state(text: bytes) -> dict[str, Any] | None:
+    """What is let through here is written again for everybody: JavaScript must be able to read it."""
+    try:
+        state = json.loads(text.decode(), parse_constant=_no_json, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise ProtocolError("An awareness state is not JSON.") from None
+    if state is not None and not isinstance(state, dict):
+        raise ProtocolError("An awareness state is an object or null.")
+    if _depth(state) > _DEEPEST_STATE:
+        raise ProtocolError("An awareness state is nested too deeply.")
+    return state
+
+
+def _no_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is out of range")
+    return number
+
+
+def _depth(value: Any) -> int:
+    level, depth = [value], 0
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+        depth += 1
+    return depth
 
 
 def _read_sized(data: bytes, at: int) -> tuple[bytes, int]:

@@ -1,4 +1,4 @@
-"""The SQL on users, sessions, participants and signing keys. See also `queries_invites.py` and `queries_presence.py`.
+"""The SQL on users, sessions and participants. See also `queries_invites.py` and `queries_presence.py`.
 
 The connection comes first; the caller owns the transaction. A list is one statement, never one a row. It takes
 `limit` and `after`, the sort keys of the last row that the caller has seen, and gives one row more than `limit`
@@ -23,9 +23,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    insert,
     select,
-    text,
     tuple_,
     update,
 )
@@ -34,7 +32,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from .queries import create_document
 from .queries_presence import Activity, record_activity
-from .schema import now, participants, presence, sessions, signing_keys, users, yjs_documents
+from .schema import now, participants, presence, sessions, users, yjs_documents
 
 _LONGEST_NAME = 200
 
@@ -147,6 +145,11 @@ def _session_of_file(connection: Connection, new: NewSession) -> Row[Any] | None
     return connection.execute(select(*columns).filter_by(**file)).one_or_none()
 
 
+def session_exists(connection: Connection, document_id: str) -> bool:
+    """Whether the document is registered."""
+    return connection.execute(select(exists().where(sessions.c.document_id == document_id))).scalar_one()
+
+
 def delete_document(connection: Connection, document_id: str) -> None:
     """Remove a document wholly: its log, its session, and all that hangs on them."""
     connection.execute(delete(yjs_documents).filter_by(document_id=document_id))
@@ -228,6 +231,18 @@ def add_participant(connection: Connection, document_id: str, username: str, per
     connection.execute(upsert(participants).values(values).on_conflict_do_nothing())
 
 
+def change_permissions(connection: Connection, document_id: str, username: str, permissions: str) -> bool:
+    """Change what a participant may do.
+
+    Returns:
+        whether there is such a participant.
+    """
+    who = {"document_id": document_id, "username": username}
+    return (
+        connection.execute(update(participants).filter_by(**who).values(permissions=permissions)).rowcount > 0
+    )
+
+
 def is_participant(connection: Connection, document_id: str, username: str) -> bool:
     """Whether the user may enter."""
     query = select(
@@ -272,26 +287,3 @@ def participants_of(
     )
     keys = (participants.c.joined_at, participants.c.username)
     return connection.execute(page(query, keys, limit, after, ascending=True)).all()
-
-
-# --- signing keys ----------------------------------------------------------------------------------------------
-
-
-def private_keys(connection: Connection) -> list[str]:
-    """The signing keys, in PEM, the newest first."""
-    order = (signing_keys.c.created_at.desc(), signing_keys.c.key_id)
-    return list(connection.execute(select(signing_keys.c.private_key).order_by(*order)).scalars())
-
-
-def add_first_key(connection: Connection, key_id: str, private_key: str) -> list[str]:
-    """Keep a signing key where there is none yet; of several processes that try, one does.
-
-    Returns:
-        the keys that there are now, the newest first.
-    """
-    connection.execute(text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE"))
-    if not (known := private_keys(connection)):
-        row = {"key_id": key_id, "private_key": private_key, "created_at": now()}
-        connection.execute(insert(signing_keys).values(row))
-        known = [private_key]
-    return known

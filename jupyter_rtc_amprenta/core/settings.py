@@ -7,6 +7,7 @@ understood raises `ConfigurationError` with the variable's name and what it shou
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -286,6 +287,8 @@ _PARTS = {
     "user": ("PGUSER", "POSTGRES_USER", "postgres"),
     "password": ("PGPASSWORD", "POSTGRES_PASSWORD", ""),
 }
+_HOST_NAME = re.compile(r"[\w.-]+")
+_PORTS = re.compile(r"\d+(,\d+)*")
 
 
 def service_database_url(environ: Mapping[str, str] | None = None) -> str:
@@ -305,7 +308,12 @@ def service_database_url(environ: Mapping[str, str] | None = None) -> str:
             "or PGHOST, PGPORT, PGDATABASE, PGUSER and PGPASSWORD."
         )
     part = {key: environ.get(a) or environ.get(b) or default for key, (a, b, default) in _PARTS.items()}
+    if not _PORTS.fullmatch(part["port"]):
+        raise ConfigurationError(f"PGPORT (or POSTGRES_PORT) must be a port, not {part['port']!r}.")
     credentials = quote(part["user"], safe="") + (":" + quote(part["password"], safe="") if part["password"] else "")
-    if part["host"].startswith("/"):
-        return f"postgresql://{credentials}@/{part['database']}?host={quote(part['host'])}&port={part['port']}"
-    return f"postgresql://{credentials}@{part['host']}:{part['port']}/{part['database']}"
+    database = quote(part["database"], safe="")
+    if _HOST_NAME.fullmatch(part["host"]) and "," not in part["port"]:
+        return f"postgresql://{credentials}@{part['host']}:{part['port']}/{database}"
+    # A socket's folder, an IPv6 address, or several hosts, each with its port.
+    port = part["port"] if "," in part["port"] else ",".join([part["port"]] * len(part["host"].split(",")))
+    return f"postgresql://{credentials}@/{database}?host={quote(part['host'])}&port={port}"

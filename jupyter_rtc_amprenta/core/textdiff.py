@@ -19,7 +19,7 @@ Change = tuple[int, int, int, int]
 TextEdit = tuple[int, int, str]
 
 # How many single differences the exact search looks ahead, and what all searches of one
-# comparison may cost together (steps of the innermost loop, about 5 million a second).
+# comparison may cost together (steps of the innermost loop, about 4 million a second).
 _MAX_DEPTH = 200
 _MIN_DEPTH = 4
 _EFFORT = 2_000_000
@@ -30,7 +30,8 @@ _MAX_LEVEL = 12
 # Two blocks that share less than this part of the shorter one are other texts: to weave one into
 # the other word by word would leave a concurrent edit among words that it has nothing to do with.
 _RELATED = 0.25
-
+# About how many characters a word or other token has.
+_TOKEN_LENGTH = 3
 # Scripts written without spaces would be one word per line.
 _UNSPACED = "\u0e00-\u0eff\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _TOKEN = re.compile(rf"[^\W{_UNSPACED}]+|[ \t]+|.", re.DOTALL)
@@ -52,11 +53,12 @@ def text_edits(old: str, new: str) -> list[TextEdit]:
     old_lines = old[start : len(old) - end].splitlines(keepends=True)
     new_lines = new[start : len(new) - end].splitlines(keepends=True)
     offsets = list(accumulate(map(len, old_lines), initial=start))
-    edits = [
-        edit
+    blocks = [
+        ("".join(old_lines[i1:i2]), "".join(new_lines[j1:j2]), offsets[i1])
         for i1, i2, j1, j2 in changes(old_lines, new_lines)
-        for edit in _refined("".join(old_lines[i1:i2]), "".join(new_lines[j1:j2]), offsets[i1])
     ]
+    depth = _depth(sum(len(before) + len(after) for before, after, _ in blocks) // _TOKEN_LENGTH)
+    edits = [edit for block in blocks for edit in _refined(*block, depth)]
     return edits if len(edits) <= _MAX_EDITS else _joined(old, edits)
 
 
@@ -74,16 +76,7 @@ def common_prefix(old: str, new: str) -> int:
 
 def changes(old: Sequence[Hashable], new: Sequence[Hashable]) -> list[Change]:
     """The ranges in which two sequences differ, ascending, with at least one equal item between two."""
-    numbers: dict[Hashable, int] = {}
-    a = [numbers.setdefault(item, len(numbers)) for item in old]
-    b = [numbers.setdefault(item, len(numbers)) for item in new]
-    depth = max(_MIN_DEPTH, min(_MAX_DEPTH, _EFFORT // (len(a) + len(b) + 1)))
-    found, i, j = [], 0, 0
-    for next_i, next_j in [*_equal_pairs(a, b, depth), (len(a), len(b))]:
-        if i < next_i or j < next_j:
-            found.append((i, next_i, j, next_j))
-        i, j = next_i + 1, next_j + 1
-    return found
+    return _changes(old, new, _depth(len(old) + len(new)))
 
 
 def longest_increasing(values: Sequence[int]) -> list[int]:
@@ -103,15 +96,32 @@ def longest_increasing(values: Sequence[int]) -> list[int]:
     return run[::-1]
 
 
+def _depth(size: int) -> int:
+    """How deep to search in what has so many items in all."""
+    return max(_MIN_DEPTH, min(_MAX_DEPTH, _EFFORT // (size + 1)))
+
+
+def _changes(old: Sequence[Hashable], new: Sequence[Hashable], depth: int) -> list[Change]:
+    numbers: dict[Hashable, int] = {}
+    a = [numbers.setdefault(item, len(numbers)) for item in old]
+    b = [numbers.setdefault(item, len(numbers)) for item in new]
+    found, i, j = [], 0, 0
+    for next_i, next_j in [*_equal_pairs(a, b, depth), (len(a), len(b))]:
+        if i < next_i or j < next_j:
+            found.append((i, next_i, j, next_j))
+        i, j = next_i + 1, next_j + 1
+    return found
+
+
 def _common_suffix(old: str, new: str, prefix: int) -> int:
     """How many characters two texts have in common at their end, beyond a common prefix."""
     return common_prefix(old[prefix:][::-1], new[prefix:][::-1])
 
 
-def _refined(old: str, new: str, offset: int) -> Iterator[TextEdit]:
+def _refined(old: str, new: str, offset: int, depth: int) -> Iterator[TextEdit]:
     """The edits of a block of changed lines that starts at `offset`."""
     a, b = words(old), words(new)
-    found = changes(a, b)
+    found = _changes(a, b, depth)
     kept = _weight(a) - sum(_weight(a[i1:i2]) for i1, i2, _, _ in found)
     if kept < _RELATED * min(_weight(a), _weight(b)):
         found = [(0, len(a), 0, len(b))]

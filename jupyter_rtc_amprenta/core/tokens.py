@@ -89,15 +89,16 @@ class Keyring:
         Raises:
             TokenError: it is malformed, expired, signed by another key, or not a document token.
         """
-        claims = self._verify(token, DOCUMENT_AUDIENCE, ("doc", "permissions", "gen"))
-        if claims["permissions"] not in ("read-only", "read-write") or not isinstance(claims["gen"], int):
+        claims = {"via": ""} | self._verify(token, DOCUMENT_AUDIENCE, ("doc", "permissions", "gen"))
+        texts = all(isinstance(claims[name], str) for name in ("doc", "permissions", "via"))
+        if not texts or claims["permissions"] not in ("read-only", "read-write") or type(claims["gen"]) is not int:
             raise TokenError("The token's claims are not a document token's.")
         return DocumentClaims(
-            username=str(claims["sub"]),
-            document_id=str(claims["doc"]),
+            username=claims["sub"],
+            document_id=claims["doc"],
             permissions=claims["permissions"],
             generation=claims["gen"],
-            via=str(claims.get("via", "")),
+            via=claims["via"],
             expires_at=float(claims["exp"]),
         )
 
@@ -110,7 +111,7 @@ class Keyring:
         Raises:
             TokenError: it is malformed, expired, signed by another key, or not an API token.
         """
-        return str(self._verify(token, API_AUDIENCE, ())["sub"])
+        return self._verify(token, API_AUDIENCE, ())["sub"]
 
     def jwks(self) -> dict[str, Any]:
         """The public keys, as a JSON Web Key Set (RFC 7517, RFC 8037)."""
@@ -139,8 +140,12 @@ class Keyring:
             )
         except jwt.ExpiredSignatureError:
             raise TokenError("The token has expired.") from None
-        except (jwt.InvalidTokenError, ValueError):
+        except (jwt.InvalidTokenError, ValueError, RecursionError):
             raise TokenError("The token is not valid here.") from None
+        # PyJWT takes times in quotes too, and older ones take any `sub`.
+        times = all(isinstance(claims[name], int | float) for name in ("exp", "iat"))
+        if not times or not isinstance(claims["sub"], str) or not claims["sub"]:
+            raise TokenError("The token's claims are not of their types.")
         if claims["exp"] - claims["iat"] > LONGEST_SECONDS:
             raise TokenError("The token is valid for too long.")
         return claims

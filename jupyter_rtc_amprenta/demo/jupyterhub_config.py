@@ -39,9 +39,7 @@ c.DemoSpawner.log_dir = demo["log_dir"]
 c.Spawner.notebook_dir = demo["root_template"]
 c.Spawner.default_url = "/lab"
 c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
-c.Spawner.args = ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-if os.geteuid() == 0:
-    c.Spawner.args.append("--allow-root")
+c.Spawner.args = ["--allow-root"] if os.geteuid() == 0 else []
 c.Spawner.start_timeout = 120
 c.Spawner.http_timeout = 120
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -71,8 +72,7 @@ class Demo:
         Raises:
             DemoError: a part did not start.
         """
-        self.directory.open()
-        self._remove_ready_file()
+        self._take_directory()
         self.console.say(f"Starting the demo in {self.directory.path}")
         self._end_leftovers()
         port = self._public_port()
@@ -113,6 +113,14 @@ class Demo:
             self._remove_ready_file()
         self.directory.close()
 
+    def _take_directory(self) -> None:
+        """Makes sure that this is the only demo here, and that nobody takes an old ready file for a new one."""
+        ready_file = self.options.ready_file
+        if ready_file and not os.access(ready_file.parent, os.W_OK):
+            raise DemoError(f"No file can be written in {ready_file.parent}, where --ready-file points to.")
+        self.directory.open()
+        self._remove_ready_file()
+
     def _end_leftovers(self) -> None:
         """Ends what a killed demo left behind; its database is taken over as it is."""
         ended = end_all(self.directory.path)
@@ -135,6 +143,7 @@ class Demo:
             root = self.directory.root(user)
             if not root.exists():
                 root.mkdir(parents=True)
+                _make_lab_defaults(self.directory.home(user))
                 if user == self.options.users[0]:
                     shutil.copyfile(SAMPLE_NOTEBOOK, root / SAMPLE_NOTEBOOK.name)
 
@@ -211,6 +220,13 @@ def run(options: Options) -> None:
         for number in STOP_SIGNALS:  # stopping has its own deadlines: let it come to its end
             signal.signal(number, signal.SIG_IGN)
         demo.stop()
+
+
+def _make_lab_defaults(home: Path) -> None:
+    """Spares newcomers JupyterLab's question about news; they can change it in its settings."""
+    overrides = home / ".jupyter" / "labconfig" / "default_setting_overrides.json"
+    overrides.parent.mkdir(parents=True, exist_ok=True)
+    overrides.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -81,10 +81,20 @@ class EmbeddedPostgres:
         "fast" ends every connection and writes a checkpoint; "immediate" is like a crash: the next start
         recovers from the write-ahead log.
         """
-        process = self._process()
-        if process is not None:
+        process = self._process() or self._newborn()
+        if process is None:
+            return
+        try:
             process.send_signal(STOP_SIGNALS[mode])
-            self._wait_until_stopped(timeout)
+            process.wait(timeout)
+        except psutil.NoSuchProcess:
+            pass  # it has just ended by itself
+        except psutil.TimeoutExpired:
+            raise DemoError(
+                f"PostgreSQL (process {process.pid}) did not stop within {timeout:g} s."
+            ) from None
+        if self._child is not None:
+            self._child.poll()  # lets `subprocess` know that its child has ended
 
     def url(self, database: str = "postgres") -> str:
         """The URL of one database, for psycopg2 and libpq; it bears the password."""
@@ -198,19 +208,6 @@ class EmbeddedPostgres:
             )  # fmt: skip
         return self._child
 
-    def _wait_until_stopped(self, timeout: float) -> None:
-        process = self._process()
-        if process is None:
-            return
-        try:
-            process.wait(timeout)
-        except psutil.TimeoutExpired:
-            raise DemoError(
-                f"PostgreSQL (process {process.pid}) did not stop within {timeout:g} s."
-            ) from None
-        if self._child is not None:
-            self._child.poll()  # lets `subprocess` know that its child has ended
-
     def _status(self) -> str:
         """What the server says of itself: "starting", "ready", "stopping"; empty when it does not run."""
         if self._process() is None:
@@ -232,6 +229,12 @@ class EmbeddedPostgres:
         except (OSError, ValueError, IndexError, psutil.Error):
             return None
         return process if ours else None
+
+    def _newborn(self) -> psutil.Process | None:
+        """The server that this object has just started, before it has written `postmaster.pid`."""
+        if self._child is None or self._child.poll() is not None:
+            return None
+        return psutil.Process(self._child.pid)
 
     def _binary(self, name: str) -> Path:
         """The path of a PostgreSQL program, of the version that made the data."""

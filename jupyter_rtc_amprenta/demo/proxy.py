@@ -97,7 +97,9 @@ def fetch_proxy(log_file: Path) -> list[str]:
 
 def _install(node: Node, folder: Path, log_file: Path) -> None:
     options = ["--no-audit", "--no-fund", "--no-save", "--omit=dev", "--no-update-notifier"]
-    command = [*node.npm, "install", f"--prefix={folder}", *options, f"{PACKAGE}@{VERSION}"]
+    # By default npm tries for many minutes where there is no network.
+    patience = ["--fetch-timeout=30000", "--fetch-retries=1", "--fetch-retry-mintimeout=2000"]
+    command = [*node.npm, "install", f"--prefix={folder}", *options, *patience, f"{PACKAGE}@{VERSION}"]
     # npm's own scripts look for `node` on the PATH.
     path = os.pathsep.join([str(Path(node.node[0]).parent), os.environ.get("PATH", "")])
     with open(log_file, "ab") as log:

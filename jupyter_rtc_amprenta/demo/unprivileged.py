@@ -41,7 +41,9 @@ def command_prefix() -> list[str]:
     if capability:
         prefix += [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
         if permitted >> SETPCAP & 1:
-            prefix.append("--securebits=+no_setuid_fixup")  # else access(2), by which initdb looks, ignores it
+            prefix.append(
+                "--securebits=+no_setuid_fixup"
+            )  # else access(2), by which initdb looks, ignores it
     return prefix
 
 

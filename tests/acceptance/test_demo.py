@@ -20,17 +20,9 @@ from support.running_demo import RunningDemo
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
-    """A demo that is up, for tests that leave it so."""
-    demo = RunningDemo(tmp_path_factory.mktemp("running") / "demo")
-    demo.start()
-    yield demo
-    demo.end()
-
-
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[RunningDemo]:
+def own_demo(tmp_path: Path) -> Iterator[RunningDemo]:
+    """A demo that the test may stop and kill; not started yet."""
     demo = RunningDemo(tmp_path / "demo")
     yield demo
     demo.end()
@@ -57,39 +49,36 @@ def put_file(demo: RunningDemo, user: str, name: str, text: str) -> None:
     assert demo.request("PUT", url, user, json=model).status_code == 201
 
 
-def test_what_is_ready_can_be_used(running: RunningDemo) -> None:
-    ready = running.ready
+def test_what_is_ready_can_be_used(demo: RunningDemo) -> None:
+    ready = demo.ready
     assert set(ready) == {"hub_url", "service_url", "yjs_url", "yjs_health_url", "database_url", "users"}
-    assert stat.S_IMODE(running.ready_file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(running.directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE(demo.ready_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(demo.directory.stat().st_mode) == 0o700
     assert ready["service_url"] == f"{ready['hub_url']}/services/rtc"
     assert requests.get(f"{ready['service_url']}/health", timeout=10).status_code == 200
     assert requests.get(ready["yjs_health_url"], timeout=10).status_code == 200
     for user in ("alice", "bob"):
-        url = running.start_server(user)
-        assert url == f"{ready['hub_url']}/user/{user}/"
-        put_file(running, user, "note.txt", "grüße")
+        assert ready["users"][user]["server_url"] == f"{ready['hub_url']}/user/{user}/"
+        put_file(demo, user, "note.txt", "grüße")
         assert Path(ready["users"][user]["home"], "note.txt").read_text() == "grüße"
-    assert running.request(
-        "GET", f"{ready['users']['bob']['server_url']}api/contents", "alice"
-    ).status_code in (
+    assert demo.request("GET", f"{ready['users']['bob']['server_url']}api/contents", "alice").status_code in (
         403,
         404,
     )
 
 
-def test_only_its_users_get_in_and_only_with_the_password(running: RunningDemo) -> None:
-    password = re.search(r"Password +(\S+)", running.output)
+def test_only_its_users_get_in_and_only_with_the_password(demo: RunningDemo) -> None:
+    password = re.search(r"Password +(\S+)", demo.output)
     assert password is not None
-    entered = log_in(running, "alice", password[1])
+    entered = log_in(demo, "alice", password[1])
     assert entered.status_code == 200
     assert "/hub/login" not in entered.url
-    assert log_in(running, "alice", "guessed-password").status_code == 403
-    assert log_in(running, "mallory", password[1]).status_code == 403
+    assert log_in(demo, "alice", "guessed-password").status_code == 403
+    assert log_in(demo, "mallory", password[1]).status_code == 403
 
 
-def test_the_first_user_finds_a_real_notebook(running: RunningDemo) -> None:
-    ready = running.ready
+def test_the_first_user_finds_a_real_notebook(demo: RunningDemo) -> None:
+    ready = demo.ready
     notebook = json.loads(Path(ready["users"]["alice"]["home"], "Welcome.ipynb").read_text())
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     shown = {kind for output in outputs for kind in output.get("data", {})}
@@ -99,77 +88,77 @@ def test_the_first_user_finds_a_real_notebook(running: RunningDemo) -> None:
     assert not Path(ready["users"]["bob"]["home"], "Welcome.ipynb").exists()
 
 
-def test_one_directory_has_one_demo(running: RunningDemo) -> None:
-    second = jupyter_rtc("demo", f"--dir={running.directory}", "--no-browser")
+def test_one_directory_has_one_demo(demo: RunningDemo) -> None:
+    second = jupyter_rtc("demo", f"--dir={demo.directory}", "--no-browser")
     assert second.returncode == 1
-    assert f"A demo runs in {running.directory} already" in second.stderr
-    assert requests.get(running.ready["yjs_health_url"], timeout=10).status_code == 200
+    assert f"A demo runs in {demo.directory} already" in second.stderr
+    assert requests.get(demo.ready["yjs_health_url"], timeout=10).status_code == 200
 
 
-def test_ctrl_c_leaves_nothing_running_and_the_next_start_finds_all(demo: RunningDemo) -> None:
-    first = demo.start()
-    demo.start_server("alice")
-    put_file(demo, "alice", "mine.txt", "kept")
+def test_ctrl_c_leaves_nothing_running_and_the_next_start_finds_all(own_demo: RunningDemo) -> None:
+    first = own_demo.start()
+    own_demo.start_server("alice")
+    put_file(own_demo, "alice", "mine.txt", "kept")
     Path(first["users"]["alice"]["home"], "Welcome.ipynb").unlink()
 
-    assert demo.stop(signal.SIGINT) == 0
-    assert demo.processes() == []
-    assert demo.postgres.pid is None
-    assert not demo.ready_file.exists()
+    assert own_demo.stop(signal.SIGINT) == 0
+    assert own_demo.processes() == []
+    assert own_demo.postgres.pid is None
+    assert not own_demo.ready_file.exists()
 
-    assert demo.start() == first
+    assert own_demo.start() == first
     home = Path(first["users"]["alice"]["home"])
     assert (home / "mine.txt").read_text() == "kept"
     assert not (home / "Welcome.ipynb").exists(), "what was deleted stays deleted"
-    assert demo.stop(signal.SIGTERM) == 0
+    assert own_demo.stop(signal.SIGTERM) == 0
 
 
-def test_starts_again_after_everything_but_the_database_was_killed(demo: RunningDemo) -> None:
-    first = demo.start()
-    demo.start_server("alice")
-    demo.start_server("bob")
-    database = demo.postgres.pid
-    demo.kill()
-    assert demo.postgres.pid == database
+def test_starts_again_after_everything_but_the_database_was_killed(own_demo: RunningDemo) -> None:
+    first = own_demo.start()
+    own_demo.start_server("alice")
+    own_demo.start_server("bob")
+    database = own_demo.postgres.pid
+    own_demo.kill()
+    assert own_demo.postgres.pid == database
 
-    assert demo.start() == first
-    assert demo.postgres.pid == database
-    demo.start_server("alice")
+    assert own_demo.start() == first
+    assert own_demo.postgres.pid == database
+    own_demo.start_server("alice")
 
 
-def test_ends_what_a_killed_launcher_left_behind(demo: RunningDemo) -> None:
-    first = demo.start()
-    demo.start_server("alice")
-    left = demo.processes()
-    assert demo.process is not None
-    demo.process.kill()
-    demo.process.wait()
+def test_ends_what_a_killed_launcher_left_behind(own_demo: RunningDemo) -> None:
+    first = own_demo.start()
+    own_demo.start_server("alice")
+    left = own_demo.processes()
+    assert own_demo.process is not None
+    own_demo.process.kill()
+    own_demo.process.wait()
 
-    assert demo.start() == first
+    assert own_demo.start() == first
     assert not any(process.is_running() for process in left)
 
 
-def test_says_so_when_the_hub_dies(demo: RunningDemo) -> None:
-    demo.start()
-    hub = next(process for process in demo.processes() if "jupyterhub" in process.cmdline())
+def test_says_so_when_the_hub_dies(own_demo: RunningDemo) -> None:
+    own_demo.start()
+    hub = next(process for process in own_demo.processes() if "jupyterhub" in process.cmdline())
     hub.kill()
-    assert demo.process is not None
-    assert demo.process.wait(60) == 1
-    assert "JupyterHub has stopped" in demo.output
-    assert demo.processes() == []
+    assert own_demo.process is not None
+    assert own_demo.process.wait(60) == 1
+    assert "JupyterHub has stopped" in own_demo.output
+    assert own_demo.processes() == []
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 2.5])
-def test_can_be_interrupted_while_it_starts(demo: RunningDemo, seconds: float) -> None:
-    process = demo.launch()
-    while "Starting" not in demo.output:
+def test_can_be_interrupted_while_it_starts(own_demo: RunningDemo, seconds: float) -> None:
+    process = own_demo.launch()
+    while "Starting" not in own_demo.output:
         time.sleep(0.02)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
-    assert "Traceback" not in demo.output
-    assert demo.processes() == []
-    assert demo.postgres.pid is None
+    assert "Traceback" not in own_demo.output
+    assert own_demo.processes() == []
+    assert own_demo.postgres.pid is None
 
 
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, insert
 from sqlalchemy.dialects import postgresql
+from support.yjs_client import YjsClient
 
 from jupyter_rtc_amprenta.core import queries, settings
 from jupyter_rtc_amprenta.core.database import Database
@@ -16,7 +17,6 @@ from jupyter_rtc_amprenta.core.schema import now, participants, sessions, users
 from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
 from jupyter_rtc_amprenta.demo.ports import any_free_port
 from jupyterhub_service.yjs_server import YjsServer
-from support.yjs_client import YjsClient
 
 
 @dataclass

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import event, update
 
+from jupyter_rtc_amprenta.core import queries
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.keyring import load_keyring
 from jupyter_rtc_amprenta.core.queries_presence import Present
@@ -19,13 +20,13 @@ from jupyter_rtc_amprenta.core.schema import now, presence
 from jupyter_rtc_amprenta.core.settings import Settings, read
 from jupyter_rtc_amprenta.core.tokens import Keyring
 from jupyterhub_service.auth import Identity
-from jupyterhub_service.bodies import DocumentBody, InviteBody, Page
+from jupyterhub_service.bodies import DocumentBody, InviteBody, Page, page
 from jupyterhub_service.collaboration import Collaboration
 from jupyterhub_service.errors import BadRequest, Forbidden, NotFound, Refused
 from jupyterhub_service.invites import Invites
 from jupyterhub_service.presence import Presence
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 
 def person(name: str) -> Identity:
@@ -214,22 +215,19 @@ async def test_who_takes_no_part_sees_nothing(rtc: Rtc) -> None:
 async def test_lists_come_in_pages(rtc: Rtc) -> None:
     ids = [await rtc.register(file_id=str(number)) for number in range(5)]
     found: list[str] = []
-    after: Any = None
+    query = {"limit": "2"}
     while True:
-        rows = await rtc.collaboration._rows(ALICE, Page(2, after))
-        found += [row.document_id for row in rows[:2]]
-        if len(rows) <= 2:
+        answer = await rtc.collaboration.sessions(ALICE, page(query, (datetime.fromisoformat, str)))
+        found += [session["document_id"] for session in answer["sessions"]]
+        if "next_cursor" not in answer:
             break
-        after = (rows[1].last_activity, rows[1].document_id)
+        query["cursor"] = answer["next_cursor"]
     assert found == ids[::-1]
-    assert "next_cursor" in await rtc.collaboration.sessions(ALICE, Page(2))
     assert "next_cursor" not in await rtc.collaboration.sessions(ALICE, Page(5))
 
 
 async def test_the_edits_of_the_log_count_as_activity(rtc: Rtc) -> None:
     first, second = await rtc.register(file_id="1"), await rtc.register(file_id="2")
-    from jupyter_rtc_amprenta.core import queries
-
     pending = queries.Pending(first, 1, "w" * 32, 1, b"\0\0")
     await rtc.database.run(queries.append, [pending])
     sessions = (await rtc.collaboration.sessions(ALICE, Page()))["sessions"]

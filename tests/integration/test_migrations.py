@@ -14,7 +14,7 @@ from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.errors import ConfigurationError, SchemaMismatch
 from jupyter_rtc_amprenta.core.schema import metadata
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 
 def _differences(connection: Connection) -> list[object]:

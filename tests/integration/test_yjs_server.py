@@ -7,13 +7,13 @@ import asyncio
 import pytest
 from pycrdt import Doc, Text
 from sqlalchemy import delete, update
+from support.yjs_client import YjsClient, until
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from jupyter_rtc_amprenta.core import protocol
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.protocol import CloseCode
 from jupyter_rtc_amprenta.core.schema import participants, yjs_documents
-from support.yjs_client import YjsClient, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -231,13 +231,12 @@ async def test_http_refuses_as_the_socket_does(yjs):
 
 async def test_a_removed_participant_loses_the_open_connection(yjs, monkeypatch):
     document_id = await yjs.document("alice", bob="read-write")
-    async with yjs.client(document_id, "bob") as bob:
-        async with yjs.client(document_id) as alice:
-            await yjs.database.run(
-                lambda c: c.execute(delete(participants).where(participants.c.username == "bob"))
-            )
-            await until(lambda: bob.close_code == CloseCode.NO_RIGHT)
-            assert alice.close_code is None
+    async with yjs.client(document_id, "bob") as bob, yjs.client(document_id) as alice:
+        await yjs.database.run(
+            lambda c: c.execute(delete(participants).where(participants.c.username == "bob"))
+        )
+        await until(lambda: bob.close_code == CloseCode.NO_RIGHT)
+        assert alice.close_code is None
 
 
 async def test_a_changed_right_and_a_reset_end_the_connection(yjs):

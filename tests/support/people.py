@@ -21,9 +21,9 @@ from support.yjs_client import YjsClient
 class BrowserRoom(YjsClient):
     """A room of a user's own server, joined as JupyterLab joins it."""
 
-    def __init__(self, url: str, token: str, kind: str) -> None:
+    def __init__(self, url: str, token: str, kind: str, doc: Doc | None = None) -> None:
         self.document: Any
-        super().__init__(url, {"Authorization": f"Bearer {token}"})
+        super().__init__(url, {"Authorization": f"Bearer {token}"}, doc)
         self.document = YNotebook(self.doc) if kind == "notebook" else YUnicode(self.doc)
 
     def source(self, cell: int) -> str:
@@ -34,6 +34,10 @@ class BrowserRoom(YjsClient):
         with self.doc.transaction():
             self.document.ycells[cell]["source"].insert(at, text)
             self.state["dirty"] = True
+
+    def edits(self) -> list[bytes]:
+        """The updates that came from the server."""
+        return [message for message in self.messages if message[:2] == b"\x00\x02"]
 
     def contents(self) -> Any:
         return self.document.get()
@@ -79,18 +83,23 @@ class Person:
         assert response.status_code == 302, f"{response.status_code} {response.text}"
         return requests.utils.unquote(response.headers["Location"]).partition("lab/tree/")[2]
 
-    async def open(self, path: str) -> BrowserRoom:
-        """Open a file as JupyterLab does; the caller closes."""
+    async def open(self, path: str, tab: BrowserRoom | None = None) -> BrowserRoom:
+        """Open a file as JupyterLab does, or come back with a tab that has stayed open; the caller closes."""
+        if tab is not None:
+            await tab.close()
         kind = "notebook" if path.endswith(".ipynb") else "file"
         form = "json" if kind == "notebook" else "text"
         session = await asyncio.to_thread(
-            self.at_server, "PUT", f"api/collaboration/session/{quote(path)}", data=json.dumps({"format": form, "type": kind})
+            self.at_server,
+            "PUT",
+            f"api/collaboration/session/{quote(path)}",
+            data=json.dumps({"format": form, "type": kind}),
         )
         session.raise_for_status()
         described = session.json()
         websocket = "ws" + self.server_url.removeprefix("http")
         url = f"{websocket}api/collaboration/room/{form}:{kind}:{described['fileId']}?sessionId={described['sessionId']}"
-        room = BrowserRoom(url, self.token, kind)
+        room = BrowserRoom(url, self.token, kind, tab and tab.doc)
         await room.connect()
         await asyncio.wait_for(room.synced.wait(), 30)
         return room

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pycrdt import Doc, Map, Text
 from tornado.httpclient import HTTPRequest
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 from jupyter_rtc_amprenta.core import protocol
 from jupyter_rtc_amprenta.core.protocol import ClientState, MessageType, SyncType
@@ -46,7 +47,7 @@ class YjsClient:
         self._socket: WebSocketClientConnection
         self._reader: asyncio.Task[None] | None = None
         self._applying = False
-        self._subscription = self.doc.observe(self._changed)
+        self._subscription: Any = self.doc.observe(self._changed)
 
     async def __aenter__(self) -> YjsClient:
         await self.connect()
@@ -64,14 +65,18 @@ class YjsClient:
         self.send(protocol.encode_step_1(self.doc.get_state()))
 
     async def close(self) -> None:
+        if self._subscription is not None:
+            self.doc.unobserve(self._subscription)
+            self._subscription = None
         self._socket.close()
         if self._reader is not None:
             await asyncio.wait([self._reader], timeout=5)
 
     def send(self, message: bytes) -> None:
-        asyncio.ensure_future(self._socket.write_message(message, binary=True)).add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )
+        # A tab whose server is gone goes on; what it makes goes with the next step 2.
+        with suppress(WebSocketClosedError):
+            sent = asyncio.ensure_future(self._socket.write_message(message, binary=True))
+            sent.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def committed(self, timeout: float = 15.0) -> None:
         """Wait until all that was sent so far is acknowledged."""

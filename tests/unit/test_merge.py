@@ -7,6 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import nbformat
@@ -259,7 +260,7 @@ def test_a_large_text_is_fast(change: str) -> None:
 
 def test_an_equal_notebook_is_no_edit() -> None:
     content = notebook(
-        markdown("# Title", "t", attachments={"a.png": {"image/png": "AAAA"}}),
+        markdown("# Title", "t", attachments={"a.png": {"image/png": "AAAA"}, "odd": "x"}),
         code("print(1)", "p", outputs=[stream("1\n"), shown("x")], execution_count=3, metadata={"n": 1.5}),
         {"cell_type": "raw", "source": "raw", "metadata": {"format": "rst"}, "id": "r"},
     )
@@ -377,6 +378,14 @@ def test_a_document_that_was_never_written_is_filled() -> None:
 def test_what_is_no_notebook_is_refused(content: Json) -> None:
     with pytest.raises(ContentError, match="notebook"):
         merge_update(doc_of(abc()).get_update(), content, "notebook")
+
+
+def test_a_value_nested_too_deeply_is_refused() -> None:
+    deep: list[Any] = []
+    for _ in range(5_000):
+        deep = [deep]
+    with pytest.raises(ContentError, match="deeply"):
+        merge_update(doc_of(abc()).get_update(), abc() | {"metadata": {"deep": deep}}, "notebook")
 
 
 # Notebooks: cells
@@ -856,8 +865,23 @@ def test_changes_of_what_repeats_are_as_few_as_they_can_be() -> None:
 def test_edits_beyond_measure_are_joined() -> None:
     old, new = "a(" * 30_000, "b(" * 30_000
     edits = text_edits(old, new)
-    assert len(edits) <= 20_000
-    assert str(text_of(merged(doc_of(old[:2_000]), new[:2_000]))) == new[:2_000]
+    assert 10_000 < len(edits) <= 20_000
+    assert applied(old, edits) == new
+
+
+def test_a_search_that_goes_too_deep_begins_anew() -> None:
+    """No item is unique, and the differences are many more than are looked ahead."""
+    random = Random(7)
+    old, new = ("".join(random.choices("ab\n", k=4_000)) for _ in range(2))
+    left = len(old) - sum(i2 - i1 for i1, i2, _, _ in changes(old, new))
+    assert left > 2_500
+    assert applied(old, text_edits(old, new)) == new
+
+
+def applied(text: str, edits: list[tuple[int, int, str]]) -> str:
+    for start, end, new in reversed(edits):
+        text = text[:start] + new + text[end:]
+    return text
 
 
 # Real notebooks

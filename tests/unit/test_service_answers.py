@@ -13,12 +13,13 @@ from tornado.web import HTTPError
 from jupyter_rtc_amprenta.core.errors import DatabaseUnavailable, DocumentNotFound, SchemaMismatch
 from jupyter_rtc_amprenta.core.schema import now
 from jupyter_rtc_amprenta.core.settings import VARIABLES, Settings
+from jupyter_rtc_amprenta.core.traits import settings_of
 from jupyterhub_service import views
 from jupyterhub_service.app import RtcService
 from jupyterhub_service.base import error_answer
 from jupyterhub_service.collaboration import new_document_id
 from jupyterhub_service.errors import Forbidden
-from jupyterhub_service.setting_traits import SERVICE_VARIABLES
+from jupyterhub_service.setting_traits import FIELDS
 
 
 def test_times_are_utc() -> None:
@@ -93,15 +94,18 @@ def test_a_fault_of_ours_tells_nothing() -> None:
 
 def test_every_variable_of_the_service_is_a_trait_with_its_help() -> None:
     traits = RtcService.class_traits(config=True)
-    for variable in SERVICE_VARIABLES:
-        assert variable.help in traits[variable.field].help
-        assert variable.name in traits[variable.field].help
+    for variable in VARIABLES:
+        if variable.field in FIELDS:
+            assert variable.help in traits[variable.field].help
+            assert variable.name in traits[variable.field].help
 
 
 def test_every_variable_is_a_setting() -> None:
     assert {variable.field for variable in VARIABLES} == {field.name for field in fields(Settings)}
 
 
-def test_a_trait_wins_over_the_environment() -> None:
-    service = RtcService(yjs_server_port=4321)
-    assert service.setting_overrides() == {"yjs_server_port": 4321}
+def test_a_trait_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YJS_SERVER_PORT", "1111")
+    monkeypatch.setenv("RTC_TOKEN_SECONDS", "7")
+    settings = settings_of(RtcService(yjs_server_port=4321), FIELDS)
+    assert (settings.yjs_server_port, settings.token_seconds) == (4321, 7.0)

@@ -1,0 +1,168 @@
+"""The service as a process: it listens first, tells what is wrong, heals by itself, and ends when it is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from jupyter_rtc_amprenta.core import migrate
+from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
+from jupyter_rtc_amprenta.demo.ports import any_free_port
+from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
+
+pytestmark = pytest.mark.integration
+
+
+class Service:
+    """A running service; its Hub is away."""
+
+    def __init__(self, **environment: str) -> None:
+        self.url = f"http://127.0.0.1:{any_free_port()}"
+        self.yjs_port = any_free_port()
+        ours = {
+            "JUPYTERHUB_API_TOKEN": "0123456789abcdef",
+            "JUPYTERHUB_API_URL": f"http://127.0.0.1:{any_free_port()}/hub/api",
+            "JUPYTERHUB_SERVICE_URL": self.url,
+            "YJS_SERVER_PORT": str(self.yjs_port),
+            "YJS_SERVER_HOST": "127.0.0.1",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterhub_service"],
+            env=os.environ | ours | environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def health(self, status: int, seconds: float = 20) -> dict[str, Any]:
+        """Wait until /health answers with this status."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                answer = requests.get(f"{self.url}/health", timeout=5)
+            except requests.ConnectionError:
+                assert self.process.poll() is None
+            else:
+                if answer.status_code == status:
+                    return answer.json()
+            time.sleep(0.05)
+        raise AssertionError(f"no {status} from /health within {seconds:g} s")
+
+    def get(self, path: str, token: str) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token}"}
+        return requests.get(f"{self.url}/api/v1/collaboration{path}", headers=headers, timeout=20)
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal; gives the exit code and what was logged."""
+        self.process.send_signal(number)
+        _, log = self.process.communicate(timeout=20)
+        return self.process.returncode, log
+
+
+@pytest.fixture
+def start() -> Iterator[Any]:
+    """Starts services, and ends what is left of them."""
+    started: list[Service] = []
+
+    def start(**environment: str) -> Service:
+        started.append(Service(**environment))
+        return started[-1]
+
+    yield start
+    for service in started:
+        if service.process.poll() is None:
+            service.process.kill()
+            service.process.communicate()
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path / "postgres", settings={"fsync": "off"})
+    server.start()
+    yield server
+    server.stop("immediate")
+
+
+def test_it_heals_as_the_database_comes_and_goes(start: Any, own_postgres: EmbeddedPostgres) -> None:
+    url, key = own_postgres.url(), new_private_key()
+    token = Keyring([key]).api_token("alice", 600)
+    own_postgres.stop("immediate")
+    service = start(RTC_DATABASE_URL=url, RTC_SIGNING_KEY=key)
+
+    assert service.health(503)["database"] == {"status": "failing", "detail": "The database does not answer."}
+    away = service.get("/sessions", token)
+    assert (away.status_code, away.json()["code"]) == (503, "database_unavailable")
+    assert away.headers["Retry-After"]
+
+    own_postgres.start()
+    deadline = time.monotonic() + 20
+    while "no schema yet" not in (detail := service.health(503)["database"]["detail"]):
+        assert time.monotonic() < deadline, detail
+    assert service.get("/sessions", token).json()["code"] == "schema_mismatch"
+
+    migrate.upgrade(url)
+    assert service.health(200)["status"] == "ok"
+    assert service.get("/sessions", token).json()["total_count"] == 0
+
+    own_postgres.stop("immediate")
+    assert service.get("/sessions", token).status_code == 503
+    service.health(503)
+    own_postgres.start()
+    service.health(200)
+    assert service.get("/sessions", token).status_code == 200
+
+    status, log = service.end()
+    assert status == 0
+    assert "Traceback" not in log
+
+
+def test_without_the_hub_a_jwt_is_enough_and_a_hub_token_waits(start: Any, database_url: str) -> None:
+    key = new_private_key()
+    service = start(RTC_DATABASE_URL=database_url, RTC_SIGNING_KEY=key)
+    service.health(200)
+    answer = service.get("/sessions", "f" * 32)
+    assert (answer.status_code, answer.json()["code"]) == (503, "hub_unavailable")
+    assert service.get("/sessions", Keyring([key]).api_token("alice", 600)).status_code == 200
+    assert service.get("/sessions", Keyring([new_private_key()]).api_token("alice", 600)).status_code == 401
+
+
+def test_it_runs_without_the_yjs_server(start: Any, database_url: str) -> None:
+    service = start(RTC_DATABASE_URL=database_url, RTC_YJS_IN_SERVICE="false")
+    assert "yjs" not in service.health(200)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{service.yjs_port}/health", timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"RTC_DATABASE_URL": "mysql://x"}, "mysql is not a database"),
+        ({"RTC_DATABASE_URL": "postgresql://x/y", "RTC_SIGNING_KEY": "x"}, "RTC_SIGNING_KEY must be"),
+        ({"RTC_DATABASE_URL": "postgresql://x/y", "RTC_TOKEN_SECONDS": "x"}, "RTC_TOKEN_SECONDS='x'"),
+        ({"RTC_DATABASE_URL": "postgresql://x/y", "JUPYTERHUB_API_TOKEN": ""}, "JUPYTERHUB_API_TOKEN is not"),
+    ],
+)
+def test_what_is_misconfigured_is_one_line(start: Any, environment: dict[str, str], words: str) -> None:
+    process = start(**environment).process
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert words in log
+    assert len(log.strip().splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_one_line(start: Any, database_url: str) -> None:
+    service = start(RTC_DATABASE_URL=database_url)
+    service.health(200)
+    process = start(RTC_DATABASE_URL=database_url, JUPYTERHUB_SERVICE_URL=service.url).process
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert service.url in log
+    assert "Traceback" not in log
