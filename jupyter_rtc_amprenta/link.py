@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import StrEnum
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
@@ -78,6 +79,7 @@ class Link:
         self._caught_up = False
         self._made = self._acknowledged = 0
         self._asked: int | None = None
+        self._all_committed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -92,9 +94,9 @@ class Link:
 
     async def stop(self, timeout: float = 2.0) -> None:
         """Give the last updates a moment to be acknowledged, and leave."""
-        deadline = asyncio.get_running_loop().time() + timeout
-        while self.state is LinkState.LIVE and self.unacknowledged and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
+        if self.state is LinkState.LIVE and self.unacknowledged:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._all_committed.wait(), timeout)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -102,6 +104,7 @@ class Link:
     def send(self, update: bytes) -> None:
         """An update that this server made. What can't be sent now goes with the next step 2."""
         self._made += 1
+        self._all_committed.clear()
         if self._caught_up:
             self._send(protocol.encode_update(update))
             self._ask_whether_committed()
@@ -198,6 +201,8 @@ class Link:
         self._asked = None
         if self._acknowledged < self._made:
             self._ask_whether_committed()
+        else:
+            self._all_committed.set()
 
     def _send(self, message: bytes) -> None:
         if self._socket is None:

@@ -13,7 +13,7 @@ _TRAITS: dict[type, Any] = {bool: Bool, int: Integer, float: Float, str: Unicode
 
 
 def trait(field: str) -> TraitType[Any, Any]:
-    """The trait of one setting. It is None until it is configured: then the environment's value, or the default, holds."""
+    """The trait of one setting. It is None where it is not configured: the environment holds, or the default."""
     variable = next(variable for variable in VARIABLES if variable.field == field)
     kind = _TRAITS[type(variable.default)]
     help_text = f"{variable.help} Default: ${variable.name}, else {variable.default!r}."

@@ -13,7 +13,6 @@ from urllib.parse import quote
 import requests
 from jupyter_ydoc import YNotebook, YUnicode
 from pycrdt import Doc
-
 from support.running_demo import RunningDemo
 from support.yjs_client import YjsClient
 
