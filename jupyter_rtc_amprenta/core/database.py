@@ -21,6 +21,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MINIMUM_SERVER_VERSION = 130000
+# SQLSTATE of a write at a standby, or while an operator has forbidden writes.
+_READ_ONLY = "25006"
 _CONNECT = {"connect_timeout": 5, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
@@ -84,6 +86,8 @@ def errors_mapped() -> Iterator[None]:
     except exc.DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailable("The connection to the database broke.") from error
+        if getattr(error.orig, "pgcode", None) == _READ_ONLY:
+            raise DatabaseUnavailable("The database can only be read at present.") from error
         raise DatabaseError("The database refused a statement.") from error
 
 

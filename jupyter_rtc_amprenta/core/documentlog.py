@@ -9,10 +9,11 @@ waits is bounded in bytes, and callers stop reading from their clients at the bo
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 import time
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -75,10 +76,9 @@ class DocumentLog:
             a future of the log's position once it is committed. It may raise DocumentNotFound or
             GenerationChanged. It need not be awaited, and cancelling it does not cancel the write.
         """
-        pending = self._numbered(document_id, payload, generation)
+        number = self._writer_seq[document_id] = self._writer_seq.get(document_id, 0) + 1
+        pending = Pending(document_id, generation, self._writer, number, payload)
         committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        # An error is also told to whoever asks with `committed()`; unasked for, it is in the log.
-        committed.add_done_callback(_retrieve)
         self._queue.append(_Waiting(pending, committed))
         self._last[document_id] = committed
         self.pending_bytes += len(payload)
@@ -87,7 +87,11 @@ class DocumentLog:
         self._wake.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._write())
-        return committed
+        # Whoever awaits it may be cancelled, and the future with them; `flush` must go on waiting for it.
+        told = asyncio.shield(committed)
+        # An error is also told to whoever asks with `committed()`; unasked for, it is in the log.
+        told.add_done_callback(_retrieve)
+        return told
 
     async def append_first(self, document_id: str, payload: bytes, generation: int) -> bool:
         """Append the seed: only if nothing was ever appended to this document.
@@ -98,7 +102,8 @@ class DocumentLog:
         Raises:
             DocumentNotFound, GenerationChanged, DatabaseUnavailable.
         """
-        pending = self._numbered(document_id, payload, generation)
+        # Named by what it holds: a second try finds the first one, and no update of this log is numbered after it.
+        pending = Pending(document_id, generation, hashlib.sha256(payload).hexdigest()[:32], 1, payload)
         return await self.database.run(queries.append_first, pending)
 
     async def committed(self, document_id: str) -> None:
@@ -188,10 +193,6 @@ class DocumentLog:
 
     # --- the writer ---
 
-    def _numbered(self, document_id: str, payload: bytes, generation: int | None) -> Pending:
-        number = self._writer_seq[document_id] = self._writer_seq.get(document_id, 0) + 1
-        return Pending(document_id, generation, self._writer, number, payload)
-
     async def _write(self) -> None:
         while True:
             await self._wake.wait()
@@ -212,21 +213,20 @@ class DocumentLog:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         outcome = await self._until_it_answers([waiting.pending for waiting in batch])
-        # The outcome is each document's last position: who came last in the batch has it, the one before one less.
-        later: Counter[str] = Counter()
-        for waiting in reversed(batch):
+        positions = {name: iter(result) for name, result in outcome.items() if isinstance(result, list)}
+        for waiting in batch:
             document_id = waiting.pending.document_id
-            result = outcome[document_id]
-            if not waiting.committed.done():
-                _resolve(waiting.committed, result - later[document_id] if isinstance(result, int) else result)
-            later[document_id] += 1
             self.pending_bytes -= len(waiting.pending.payload)
+            if document_id in positions:
+                waiting.committed.set_result(next(positions[document_id]))
+            else:
+                _refuse(waiting, outcome[document_id])
         for _ in batch:
             self._queue.popleft()
         if self.pending_bytes < max(self._max_pending_bytes, 1):
             self._room.set()
 
-    async def _until_it_answers(self, batch: list[Pending]) -> dict[str, int | RtcError]:
+    async def _until_it_answers(self, batch: list[Pending]) -> dict[str, list[int] | RtcError]:
         delay = _FIRST_RETRY_SECONDS
         while True:
             try:
@@ -240,33 +240,30 @@ class DocumentLog:
                 delay = min(2 * delay, _LONGEST_RETRY_SECONDS)
             except DatabaseError as error:
                 log.error("The database refuses a batch of %d updates: %s", len(batch), error.__cause__)
-                return await self._one_by_one(batch)
+                return await self._one_by_one(batch, error)
             else:
                 if self._down_since is not None:
                     log.warning("The database answers again, after %.1f s.", time.monotonic() - self._down_since)
                     self._down_since = None
                 return outcome
 
-    async def _one_by_one(self, batch: list[Pending]) -> dict[str, int | RtcError]:
+    async def _one_by_one(self, batch: list[Pending], refusal: DatabaseError) -> dict[str, list[int] | RtcError]:
         """A batch was refused: keep one document's trouble from the others."""
-        outcome: dict[str, int | RtcError] = {}
-        for document_id in {pending.document_id for pending in batch}:
-            try:
-                updates = [pending for pending in batch if pending.document_id == document_id]
-                outcome |= await self.database.run(queries.append, updates)
-            except DatabaseError as error:
-                outcome[document_id] = error
+        documents = {pending.document_id for pending in batch}
+        if len(documents) == 1:
+            return dict.fromkeys(documents, refusal)
+        outcome: dict[str, list[int] | RtcError] = {}
+        for document_id in documents:
+            outcome |= await self._until_it_answers([p for p in batch if p.document_id == document_id])
         return outcome
 
 
-def _resolve(committed: asyncio.Future[int], outcome: int | RtcError) -> None:
-    if isinstance(outcome, RtcError):
-        log.error("An update was refused: %s", outcome)
-        committed.set_exception(outcome)
-    else:
-        committed.set_result(outcome)
+def _refuse(waiting: _Waiting, error: RtcError) -> None:
+    log.error("document=%s: an update was refused: %s", waiting.pending.document_id, error)
+    waiting.committed.set_exception(error)
+    _retrieve(waiting.committed)
 
 
-def _retrieve(committed: asyncio.Future[int]) -> None:
-    if not committed.cancelled():
-        committed.exception()
+def _retrieve(told: asyncio.Future[int]) -> None:
+    if not told.cancelled():
+        told.exception()

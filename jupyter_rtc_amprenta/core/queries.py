@@ -99,16 +99,16 @@ def lock_document(connection: Connection, document_id: str, *, shared: bool = Fa
     return row.generation, row.seq
 
 
-def append(connection: Connection, batch: Sequence[Pending]) -> dict[str, int | RtcError]:
+def append(connection: Connection, batch: Sequence[Pending]) -> dict[str, list[int] | RtcError]:
     """Append a batch: each document's updates in their order.
 
     Documents are locked in the order of their ids, so that two writers can't wait for each other. An update
     that an earlier try has committed is left out.
 
     Returns:
-        by document: the last position afterwards, or why its updates were refused.
+        by document: the positions of its updates, in their order, or why they were refused.
     """
-    outcome: dict[str, int | RtcError] = {}
+    outcome: dict[str, list[int] | RtcError] = {}
     for document_id in sorted({pending.document_id for pending in batch}):
         updates = [pending for pending in batch if pending.document_id == document_id]
         try:
@@ -118,7 +118,7 @@ def append(connection: Connection, batch: Sequence[Pending]) -> dict[str, int | 
     return outcome
 
 
-def _append_to_document(connection: Connection, document_id: str, updates: Sequence[Pending]) -> int:
+def _append_to_document(connection: Connection, document_id: str, updates: Sequence[Pending]) -> list[int]:
     if any(pending.generation is None for pending in updates):
         create_document(connection, document_id)
     generation, seq = lock_document(connection, document_id)
@@ -143,7 +143,11 @@ def _append_to_document(connection: Connection, document_id: str, updates: Seque
     if rows:
         connection.execute(insert(yjs_updates), rows)
         connection.execute(update(yjs_documents).filter_by(document_id=document_id).values(seq=seq, updated_at=time))
-    return seq
+    positions = {(row["writer"], row["writer_seq"]): row["seq"] for row in rows}
+    if len(rows) < len(updates):
+        # Others may have appended since the earlier try: its positions are not the last ones.
+        positions |= _positions(connection, document_id, {pending.writer for pending in updates})
+    return [positions.get((pending.writer, pending.writer_seq), seq) for pending in updates]
 
 
 def _not_yet_written(connection: Connection, updates: Sequence[Pending]) -> list[Pending]:
@@ -156,6 +160,14 @@ def _not_yet_written(connection: Connection, updates: Sequence[Pending]) -> list
         )
         written[writer] = connection.execute(query).scalar() or 0
     return [pending for pending in updates if pending.writer_seq > written[pending.writer]]
+
+
+def _positions(connection: Connection, document_id: str, writers: set[str]) -> dict[tuple[str, int], int]:
+    table = yjs_updates.c
+    query = select(table.writer, table.writer_seq, table.seq).where(
+        table.document_id == document_id, table.writer.in_(writers)
+    )
+    return {(row.writer, row.writer_seq): row.seq for row in connection.execute(query)}
 
 
 def append_first(connection: Connection, pending: Pending) -> bool:

@@ -115,10 +115,10 @@ async def test_a_wrong_token_is_told_by_its_close_code(yjs, token, code):
 
 
 async def test_who_may_not_enter_is_told_why(yjs):
-    document_id, other = await yjs.document(), await yjs.document("bob")
+    document_id, other = await yjs.document(rita="read-only"), await yjs.document("bob")
     cases = {
         CloseCode.NO_RIGHT: (document_id, yjs.token(document_id, "mallory")),
-        CloseCode.RIGHTS_CHANGED: (document_id, yjs.token(document_id, "alice", "read-only")),
+        CloseCode.RIGHTS_CHANGED: (document_id, yjs.token(document_id, "rita")),
         CloseCode.NO_DOCUMENT: ("text_none", yjs.token("text_none")),
         CloseCode.WRONG_GENERATION: (document_id, yjs.token(document_id, generation=7)),
     }

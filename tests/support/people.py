@@ -97,7 +97,8 @@ class Person:
         session.raise_for_status()
         described = session.json()
         websocket = "ws" + self.server_url.removeprefix("http")
-        url = f"{websocket}api/collaboration/room/{form}:{kind}:{described['fileId']}?sessionId={described['sessionId']}"
+        room_id = f"{form}:{kind}:{described['fileId']}"
+        url = f"{websocket}api/collaboration/room/{room_id}?sessionId={described['sessionId']}"
         room = BrowserRoom(url, self.token, kind, tab and tab.doc)
         await room.connect()
         await asyncio.wait_for(room.synced.wait(), 30)
