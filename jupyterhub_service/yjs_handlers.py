@@ -58,7 +58,11 @@ class DocumentHandler(WebSocketHandler):
     def get_compression_options(self) -> None:
         return None
 
-    # --- HTTP ----------------------------------------------------------------------------------------------------
+    def log_exception(self, *error: Any) -> None:
+        # Tornado's own line has the query, which may hold a token.
+        log.error("%s %s failed", self.request.method, self.request.path, exc_info=error)  # type: ignore[arg-type]
+
+    # --- HTTP ---
 
     async def get(self, document_id: str) -> None:
         if self.request.headers.get("Upgrade", "").lower() == "websocket":
