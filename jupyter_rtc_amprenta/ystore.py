@@ -45,7 +45,7 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
         log: Logger | None = None,
         config: Config | None = None,
     ) -> None:
-        super().__init__(config=config)
+        super().__init__(path=path, config=config)
         self.path = path
         self.metadata_callback = metadata_callback
         if log is not None:

@@ -62,12 +62,15 @@ def _from_libpq(text: str) -> URL:
         parts = parse_dsn(text)
     except psycopg2.ProgrammingError as error:
         raise ValueError(str(error)) from None
-    names = {"user": "username", "password": "password", "dbname": "database"}
-    if "," not in parts.get("port", ""):
-        names["host"] = "host"
+    names = {"user": "username", "password": "password", "host": "host", "dbname": "database"}
+    ports = [int(port) if port else None for port in parts.get("port", "").split(",")]
+    if len(ports) > 1:
+        # SQLAlchemy's URL has one port; of several, both hosts and ports go along as they are.
+        del names["host"]
     known: dict[str, Any] = {ours: parts.pop(theirs) for theirs, ours in names.items() if theirs in parts}
-    if "host" in names and "port" in parts:
-        known["port"] = int(parts.pop("port"))
+    if len(ports) == 1:
+        known["port"] = ports[0]
+        parts.pop("port", None)
     return URL.create("postgresql+psycopg2", query=parts, **known)
 
 

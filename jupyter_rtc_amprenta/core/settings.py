@@ -189,7 +189,7 @@ VARIABLES: tuple[Variable, ...] = (
         "RTC_MAX_PENDING_BYTES",
         "max_pending_bytes",
         256 * 2**20,
-        "Edits that may wait for the database, in bytes, before no more are taken.",
+        "Edits that may wait for the database, in bytes, before no more are taken; 0: none.",
         _count,
     ),
     Variable(

@@ -21,7 +21,7 @@ from .errors import DemoError
 from .hub import Hub, HubSettings
 from .logs import tail
 from .notebook.build import NOTEBOOK as SAMPLE_NOTEBOOK
-from .ports import PATIENCE, any_free_port, choose_ports, is_free
+from .ports import PATIENCE, any_free_port, choose_ports, is_free, one_start_at_a_time
 from .postgres import EmbeddedPostgres
 from .processes import end_all
 from .proxy import VERSION, fetch_proxy, find_proxy
@@ -75,22 +75,29 @@ class Demo:
         self._take_directory()
         self.console.say(f"Starting the demo in {self.directory.path}")
         self._end_leftovers()
-        port = self._public_port()
+        if self.options.port and not is_free(self.options.port, PATIENCE):
+            raise DemoError(
+                f"Port {self.options.port} is taken by another program. Choose another one with --port."
+            )
         self._make_homes()
         proxy_command = self._proxy()
-        self.started = True
+        with one_start_at_a_time():
+            self.started = True
+            ready = self._describe(self._start_servers(proxy_command))
+        self.directory.save()
+        if self.options.ready_file:
+            write_private(self.options.ready_file, ready)
+        return ready
+
+    def _start_servers(self, proxy_command: list[str]) -> Hub:
         with self.console.step("PostgreSQL"):
             self.postgres.start()
             database_url = self.postgres.create_database(DATABASE)
             upgrade(database_url)
         with self.console.step("JupyterHub, its proxy, the service rtc"):
-            self.hub = Hub(self.directory, self._hub_settings(port, proxy_command, database_url))
+            self.hub = Hub(self.directory, self._hub_settings(proxy_command, database_url))
             self.hub.start()
-            ready = self._describe(self.hub)
-        self.directory.save()
-        if self.options.ready_file:
-            write_private(self.options.ready_file, ready)
-        return ready
+        return self.hub
 
     def wait(self) -> None:
         """Waits until a signal interrupts it.
@@ -128,14 +135,13 @@ class Demo:
             self.console.say(f"  ended {ended} processes that an earlier demo had left here")
 
     def _public_port(self) -> int:
-        kept, port = self.directory.kept, self.options.port
-        if port == 0:
-            if "port" not in kept or not is_free(kept["port"], PATIENCE):
-                kept["port"] = any_free_port()
-            return kept["port"]
-        if not is_free(port, PATIENCE):
-            raise DemoError(f"Port {port} is taken by another program. Choose another one with --port.")
-        return port
+        """The port that was asked for; for 0 the one of the last start, if it is free, else any."""
+        kept = self.directory.kept
+        if self.options.port:
+            return self.options.port
+        if "port" not in kept or not is_free(kept["port"], PATIENCE):
+            kept["port"] = any_free_port()
+        return kept["port"]
 
     def _make_homes(self) -> None:
         """Makes each user's home; the first user's gets the sample notebook when it is made."""
@@ -154,8 +160,9 @@ class Demo:
                 command = fetch_proxy(self.directory.logs / "npm.log")
         return command
 
-    def _hub_settings(self, port: int, proxy_command: list[str], database_url: str) -> HubSettings:
+    def _hub_settings(self, proxy_command: list[str], database_url: str) -> HubSettings:
         directory = self.directory
+        port = self._public_port()
         directory.kept["ports"] = choose_ports(directory.kept.get("ports", {}), port)
         settings = HubSettings(
             folder=str(directory.hub),
@@ -216,6 +223,8 @@ def run(options: Options) -> None:
         demo.wait()
     except Interrupted:
         console.say()
+    except OSError as error:  # a full disk, a folder that can't be written
+        raise DemoError(str(error)) from error
     finally:
         for number in STOP_SIGNALS:  # stopping has its own deadlines: let it come to its end
             signal.signal(number, signal.SIG_IGN)

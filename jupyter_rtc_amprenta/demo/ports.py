@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import random
 import socket
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
 
 YJS_PORT = 1234  # what the Y.js server listens on by default
+RANGE = range(20000, 30000)
 ROLES = ("hub", "proxy_api", "service", "yjs")
 PATIENCE = 1.0  # seconds for a port of our own: a process that is just being killed holds it a moment longer
 
@@ -22,13 +29,25 @@ def is_free(port: int, patience: float = 0.0) -> bool:
 
 
 def any_free_port(avoid: Collection[int] = ()) -> int:
-    """A port that is free, and none of those to avoid."""
+    """A port that is free, and none of those to avoid.
+
+    Taken from below the range that systems give to outgoing connections and to whoever asks for any port:
+    it is still free when its server starts, and at the next start of the demo.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in avoid:
+        port = random.choice(RANGE)
+        if port not in avoid and _can_bind(port):
             return port
+
+
+@contextmanager
+def one_start_at_a_time() -> Iterator[None]:
+    """Held from choosing ports until servers listen there, so that two demos don't choose the same ones."""
+    path = Path(platformdirs.user_cache_dir("jupyter-rtc")) / "ports.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def choose_ports(kept: Mapping[str, int], public: int) -> dict[str, int]:

@@ -18,7 +18,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -84,15 +84,13 @@ class EmbeddedPostgres:
         process = self._process() or self._newborn()
         if process is None:
             return
-        try:
+        with suppress(psutil.NoSuchProcess):  # it has just ended by itself
             process.send_signal(STOP_SIGNALS[mode])
-            process.wait(timeout)
-        except psutil.NoSuchProcess:
-            pass  # it has just ended by itself
-        except psutil.TimeoutExpired:
-            raise DemoError(
-                f"PostgreSQL (process {process.pid}) did not stop within {timeout:g} s."
-            ) from None
+        deadline = time.monotonic() + timeout
+        while _runs(process):
+            if time.monotonic() > deadline:
+                raise DemoError(f"PostgreSQL (process {process.pid}) did not stop within {timeout:g} s.")
+            time.sleep(0.02)
         if self._child is not None:
             self._child.poll()  # lets `subprocess` know that its child has ended
 
@@ -257,3 +255,11 @@ class EmbeddedPostgres:
         done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=self.directory)
         if done.returncode:
             raise DemoError(f"PostgreSQL's {program} failed:\n{(done.stderr or done.stdout).strip()}")
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it has not ended. What has ended stays in the list until its parent, who may be another, looks."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -64,6 +64,12 @@ class Person:
     def start_server(self) -> None:
         self.demo.start_server(self.name)
 
+    def stop_server(self) -> None:
+        """Stop it through the Hub, and wait until it is gone."""
+        self.demo.request("DELETE", f"users/{self.name}/server", self.name)
+        while self.demo.request("GET", f"users/{self.name}", self.name).json()["servers"]:
+            time.sleep(0.1)
+
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         """A request to the service's REST API."""
         url = f"{self.demo.ready['service_url']}/api/v1/collaboration{path}"

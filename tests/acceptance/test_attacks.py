@@ -1,0 +1,156 @@
+"""Servers, processes, the database and files come and go in the middle of typing; contents are asserted everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from support.people import BrowserRoom, Person, sources
+from support.running_demo import RunningDemo
+from support.shared_notebook import NOTEBOOK, Shared, both_show, home_files, server_of, type_at_once
+from support.yjs_client import until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.acceptance, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def own_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+    """A demo whose parts these tests may kill."""
+    demo = RunningDemo(tmp_path_factory.mktemp("attacks") / "demo")
+    demo.start()
+    for name in ("alice", "bob"):
+        demo.start_server(name)
+    yield demo
+    demo.end()
+
+
+@pytest.fixture(scope="module")
+def shared(own_demo: RunningDemo) -> Shared:
+    return Shared(own_demo)
+
+
+def service_of(demo: RunningDemo) -> psutil.Process:
+    """The process of the Hub's service, in which the Y.js server runs."""
+    return next(p for p in demo.processes() if "jupyterhub_service" in p.cmdline())
+
+
+async def come_back(person: Person, path: str, tab: BrowserRoom) -> BrowserRoom:
+    """The user's server is started again, and the tab, which stayed open, finds it."""
+    await asyncio.to_thread(person.start_server)
+    return await person.open(path, tab)
+
+
+async def everything_is_equal(
+    shared: Shared, at_alice: BrowserRoom, at_bob: BrowserRoom, words: int, mark: str
+) -> None:
+    expected = await both_show(at_alice, at_bob, words, mark)
+    await shared.saved()
+    assert sources(shared.stored()) == expected
+    await until(lambda: shared.assert_files(expected), "both files")
+    await at_alice.close()
+    await at_bob.close()
+
+
+async def type_through(
+    shared: Shared, mark: str, attack: Callable[[], object]
+) -> tuple[BrowserRoom, BrowserRoom]:
+    """Both type, and in the middle of it the attack happens."""
+    at_alice, at_bob = await shared.open()
+    typing = asyncio.create_task(type_at_once(at_alice, at_bob, 30, mark))
+    await asyncio.sleep(0.25)
+    await asyncio.to_thread(attack)
+    await typing
+    return at_alice, at_bob
+
+
+@pytest.mark.parametrize("victim", ["alice", "bob"])
+async def test_a_users_server_is_killed(shared, victim):
+    mark = victim[0].upper()
+    at_alice, at_bob = await type_through(shared, mark, lambda: server_of(shared.demo, victim).kill())
+    if victim == "alice":
+        at_alice = await come_back(shared.alice, NOTEBOOK, at_alice)
+    else:
+        at_bob = await come_back(shared.bob, shared.bobs_path, at_bob)
+    await everything_is_equal(shared, at_alice, at_bob, 30, mark)
+
+
+async def test_the_yjs_server_is_killed(shared):
+    at_alice, at_bob = await type_through(shared, "Y", lambda: service_of(shared.demo).kill())
+    assert {d["link"] for d in shared.alice.status()["documents"]} != {"live"}
+    at_alice.type_into(5, "alone ")
+    # The Hub looks after its services every half minute.
+    await until(lambda: sources(at_bob.contents())[5].startswith("alone "), "bob sees it", timeout=60)
+    await everything_is_equal(shared, at_alice, at_bob, 30, "Y")
+
+
+async def test_postgresql_is_killed(shared):
+    def attack() -> None:
+        shared.demo.postgres.stop("immediate")
+
+    at_alice, at_bob = await type_through(shared, "P", attack)
+    await both_show(at_alice, at_bob, 30, "P")
+    assert not all(d["saved"] for d in shared.alice.status()["documents"]), "nothing is said to be committed"
+    shared.demo.postgres.start()
+    await everything_is_equal(shared, at_alice, at_bob, 30, "P")
+
+
+async def test_an_older_version_is_checked_out_under_the_open_notebook(shared):
+    at_alice, at_bob = await shared.open()
+    file = shared.alice.home / NOTEBOOK
+    older = json.loads(file.read_text())
+    older["cells"][6]["source"] = ["# as it was in the older version\n", "1 + 1"]
+    older["cells"].append({"cell_type": "markdown", "id": "from-git", "metadata": {}, "source": ["from git"]})
+    at_bob.type_into(7, "[bob types meanwhile]")
+    await until(lambda: sources(at_alice.contents())[7].startswith("[bob types"))
+    typing = asyncio.create_task(type_at_once(at_alice, at_bob, 30, "G"))
+    await asyncio.sleep(0.2)
+    file.write_text(json.dumps(older, indent=1))
+    await typing
+    await until(lambda: sources(at_bob.contents())[-1] == "from git", "bob has the new cell")
+    shown = sources(at_bob.contents())
+    assert shown[6] == "# as it was in the older version\n1 + 1"
+    assert shown.count("from git") == 1
+    assert home_files(shared.alice) == [file.relative_to(shared.alice.home)], (
+        "merged, so nothing is kept beside"
+    )
+    await everything_is_equal(shared, at_alice, at_bob, 30, "G")
+
+
+async def test_an_old_file_does_not_beat_what_bob_wrote_meanwhile(shared):
+    at_alice, at_bob = await shared.open()
+    await at_alice.close()
+    await asyncio.to_thread(shared.alice.stop_server)
+    old = (shared.alice.home / NOTEBOOK).read_bytes()
+    at_bob.type_into(8, "[while alice was away]")
+    await until(lambda: "[while alice was away]" in json.dumps(shared.stored()))
+    assert (shared.alice.home / NOTEBOOK).read_bytes() == old
+    await asyncio.to_thread(shared.alice.start_server)
+    at_alice = await shared.alice.open(NOTEBOOK)
+    assert sources(at_alice.contents()) == sources(at_bob.contents())
+    await everything_is_equal(shared, at_alice, at_bob, 0, "-")
+
+
+async def test_a_file_that_was_changed_while_its_server_was_away_is_merged(shared):
+    at_alice, at_bob = await shared.open()
+    await at_alice.close()
+    await asyncio.to_thread(shared.alice.stop_server)
+    file = shared.alice.home / NOTEBOOK
+    changed = json.loads(file.read_text())
+    changed["cells"][9]["source"] = ["[by a script] ", *changed["cells"][9]["source"]]
+    file.write_text(json.dumps(changed))
+    at_bob.type_into(10, "[by bob] ")
+    await until(lambda: "[by bob]" in json.dumps(shared.stored()))
+    await asyncio.to_thread(shared.alice.start_server)
+    at_alice = await shared.alice.open(NOTEBOOK)
+    await until(
+        lambda: sources(at_bob.contents())[9].count("[by a script] ") == 1, "bob has the script's change"
+    )
+    assert sources(at_alice.contents())[10].count("[by bob] ") == 1
+    await everything_is_equal(shared, at_alice, at_bob, 0, "-")
+
+
+async def test_nothing_of_all_this_was_a_conflict(shared):
+    assert len(home_files(shared.alice)) == len(home_files(shared.bob)) == 1
