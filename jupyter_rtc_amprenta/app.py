@@ -24,6 +24,7 @@ from .core.settings import Settings
 from .core.traits import settings_of, trait
 from .handlers import HANDLERS
 from .localstore import LocalStore
+from .readonly import mark_read_only
 from .reporter import PresenceReporter
 from .rooms import LinkedRoom, Linking
 from .ystore import LinkedYStore, PostgresYStore
@@ -104,9 +105,22 @@ class RtcExtension(ExtensionApp):
             rooms=rooms,
         )
         collaboration.ystore_class = LinkedYStore.bound_to(store.log)
+        self._remember_tabs_with(store, collaboration)
+        mark_read_only(self.serverapp.contents_manager, store.read_only_paths.__contains__)
         upstream.link_rooms(self.linking)
         self.mode = "linked"
         self.log.info("Amprenta RTC links documents to %s", settings.collaboration_yjs_url)
+
+    def _remember_tabs_with(self, store: LocalStore, collaboration: YDocExtension) -> None:
+        """Which tabs may come back silently is kept with the histories that they hold, and goes with them.
+
+        A tab of another history (of jupyter-collaboration's own store, or of a store that was lost) would bring
+        all its content a second time: it is asked to reload.
+        """
+        tabs = store.path.with_suffix(".tabs.json")
+        if store.is_new:
+            tabs.unlink(missing_ok=True)
+        collaboration.session_store_path = str(tabs)
 
     def _connect(self, settings: Settings, collaboration: YDocExtension) -> None:
         self.direct_log = DocumentLog(Database(settings.database_url), settings.max_pending_bytes)

@@ -64,7 +64,9 @@ class ServiceClient:
         """The document's WebSocket URL."""
         return f"{self._yjs_url}/doc/{quote(document_id, safe='')}"
 
-    async def register(self, volume: str, room_id: str, document_type: str, path: str, title: str) -> Registration:
+    async def register(
+        self, volume: str, room_id: str, document_type: str, path: str, title: str
+    ) -> Registration:
         """Make a file of this server a document, or find the document that it is.
 
         Raises:
@@ -73,7 +75,13 @@ class ServiceClient:
         answer = await self._call(
             "POST",
             "/documents",
-            {"volume": volume, "file_id": room_id, "document_type": document_type, "path": path, "title": title},
+            {
+                "volume": volume,
+                "file_id": room_id,
+                "document_type": document_type,
+                "path": path,
+                "title": title,
+            },
         )
         return Registration(answer["document_id"], answer["generation"], answer["permissions"])
 
@@ -142,7 +150,9 @@ class ServiceClient:
         try:
             return json.loads(response.body)
         except ValueError:
-            raise ServiceError(f"{self._api} is not the collaboration service: its answer is no JSON.") from None
+            raise ServiceError(
+                f"{self._api} is not the collaboration service: its answer is no JSON."
+            ) from None
 
     async def _document_call(self, method: str, document_id: str, **options: Any) -> HTTPResponse:
         credentials = await self.credentials(document_id)

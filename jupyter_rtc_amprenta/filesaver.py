@@ -22,6 +22,7 @@ from tornado.web import HTTPError
 
 from .core.content import digest
 from .linked import FileContent, FileVerdict, LinkedDocument
+from .readonly import MAY_WRITE
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,9 @@ class FileSaver:
                 await self.save()
             except (HTTPError, OSError) as error:
                 retry = min(2 * retry + 1, _LONGEST_RETRY_SECONDS)
-                log.error("%s can't be saved: %s. It is tried again in %.0f s.", self._file.path, error, retry)
+                log.error(
+                    "%s can't be saved: %s. It is tried again in %.0f s.", self._file.path, error, retry
+                )
                 self._unsaved = True
             else:
                 retry = delay
@@ -129,6 +132,8 @@ class FileSaver:
         found = digest(content, self._type)
         await self._linked.intend_to_save(found)
         model = {"format": self._format, "type": self._type, "content": content}
+        # The copy of what one may only read is kept up to date all the same.
+        MAY_WRITE.set(True)
         try:
             saved = await self._file.maybe_save_content(model)
         except OutOfBandChanges:
@@ -169,6 +174,8 @@ class FileSaver:
         self._outside = False
         if self._linked.file.wrote(on_disk.digest):
             return False
+        if await self._linked.shows(on_disk):
+            return False
         log.info("%s was changed outside; its changes are merged.", self._file.path)
         if not await self._linked.take_in(on_disk):
             await self.keep_beside(on_disk.content)
@@ -184,7 +191,9 @@ class FileSaver:
             manager.increment_filename(f"{path.stem} (conflict {stamp}){path.suffix}", path=folder)
         )
         copy = str(path.with_name(name))
-        await ensure_async(manager.save({"format": self._format, "type": self._type, "content": content}, copy))
+        await ensure_async(
+            manager.save({"format": self._format, "type": self._type, "content": content}, copy)
+        )
         log.warning("%s held what could not be merged; it is kept as %s.", path, copy)
 
     async def finish(self) -> None:
@@ -196,4 +205,6 @@ class FileSaver:
             try:
                 await self.save()
             except (HTTPError, OSError) as error:
-                log.error("%s could not be saved: %s. Its edits are in the local store.", self._file.path, error)
+                log.error(
+                    "%s could not be saved: %s. Its edits are in the local store.", self._file.path, error
+                )

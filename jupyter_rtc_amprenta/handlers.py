@@ -32,7 +32,9 @@ class JoinHandler(JupyterHandler):
             path = await join(extension.linking, self.settings["file_id_manager"], document_id)
         except ServiceUnavailable as error:
             self.log.warning("join %s: %s", document_id, error)
-            raise web.HTTPError(503, "The collaboration service does not answer. Try again in a minute.") from None
+            raise web.HTTPError(
+                503, "The collaboration service does not answer. Try again in a minute."
+            ) from None
         except ServiceError as error:
             self.log.warning("join %s: %s", document_id, error)
             raise web.HTTPError(error.status, _SENTENCES.get(error.status, str(error))) from None
@@ -61,7 +63,9 @@ class StatusHandler(APIHandler):
         answer: dict[str, Any] = {"mode": extension.mode, "documents": []}
         if extension.linking is not None:
             answer["store"] = extension.linking.store.log.state
-            answer["documents"] = [room.linked.status() for room in extension.linking.rooms.values() if room.ready]
+            answer["documents"] = [
+                room.linked.status() for room in extension.linking.rooms.values() if room.ready
+            ]
         elif extension.direct_log is not None:
             answer["store"] = extension.direct_log.state
         self.finish(answer)

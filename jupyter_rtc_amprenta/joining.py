@@ -91,6 +91,7 @@ async def _remember(
         document_id=described["document_id"],
         generation=described["generation"],
         permissions=described["permissions"],
+        own=False,
         saved_digest=content_digest,
         saved_seq=position,
     )

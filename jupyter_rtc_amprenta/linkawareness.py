@@ -72,7 +72,9 @@ class LinkAwareness:
 
     def present(self) -> bytes | None:
         """A message of all states that the room knows, for a browser that has just come; None: nobody is here."""
-        states = [self._state(client) for client in self._awareness.states if client != self._awareness.client_id]
+        states = [
+            self._state(client) for client in self._awareness.states if client != self._awareness.client_id
+        ]
         return protocol.encode_awareness(protocol.encode_states(states)) if states else None
 
     def _observed(self, topic: str, change: tuple[dict[str, Any], Any]) -> None:

@@ -28,6 +28,7 @@ from .client import Credentials, ServiceClient
 from .core.content import digest, document_type, title
 from .core.errors import HistoryReplaced, ServiceUnavailable
 from .core.merge import merge_update
+from .core.protocol import EMPTY_UPDATE
 from .core.queries import History
 from .core.queries_local import LocalFile
 from .link import Link, LinkState
@@ -75,6 +76,7 @@ class LinkedDocument:
         awareness: the room's, for the link.
         open_timeout: how long opening waits for the Y.js server, in seconds.
         on_replaced: called when the document must be opened anew.
+        on_rights_changed: called with what this server's user may do now, while the document is open.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class LinkedDocument:
         awareness: LinkAwareness,
         open_timeout: float,
         on_replaced: Callable[[str], None],
+        on_rights_changed: Callable[[str], None],
     ) -> None:
         self.room_id = room_id
         self.split = SplitDocument(document.ydoc, self._keep_shared, self._keep_side)
@@ -95,6 +98,7 @@ class LinkedDocument:
         self._client = client
         self._document = document
         self._open_timeout = open_timeout
+        self._on_rights_changed = on_rights_changed
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
         self._log_generation = self._side_generation = 1
         self._position: asyncio.Future[int] | int = 0
@@ -167,10 +171,14 @@ class LinkedDocument:
         document_id = self.file.document_id
         assert document_id is not None
         credentials = await self._client.credentials(document_id, renew=True)
-        if credentials.permissions != self.file.permissions:
+        changed = credentials.permissions != self.file.permissions
+        if changed:
             self.file = await self._store.change(self.room_id, permissions=credentials.permissions)
         async with self._deciding:
+            open_before = self._decided
             await self._decide(document_id, credentials)
+        if changed and open_before:
+            self._on_rights_changed(credentials.permissions)
         return self._client.document_url(document_id), credentials
 
     async def _register(self) -> None:
@@ -181,10 +189,21 @@ class LinkedDocument:
         )
         self.file = await self._store.change(self.room_id, document_id=registered.document_id)
 
+    async def renamed(self, path: str) -> None:
+        """The file has another path now: the document stays, and the service is told.
+
+        Raises:
+            ServiceError: it could not be told; it is again when the document is opened the next time.
+        """
+        self._on_disk = FileContent(path, self._on_disk.type, self.content())
+        self.file = await self._store.change(self.room_id, path=path)
+        if self.file.own and self.file.document_id is not None:
+            await self._register()
+
     async def _decide(self, document_id: str, credentials: Credentials) -> None:
         """Whose history is it? Ours if the Y.js server has accepted it, or accepts it now as the first."""
         ours = self._generation if self._decided else self.file.generation
-        if ours == credentials.generation:
+        if ours == credentials.generation and await self._is_accepted(document_id, credentials):
             if not self._decided:
                 await self._begin(self._kept.updates)
         elif ours == 0 and await self._is_first(document_id, credentials):
@@ -194,11 +213,22 @@ class LinkedDocument:
         elif self._decided:
             raise HistoryReplaced("The document has another history than the one that is open here.")
         else:
-            self._log_generation = await self._store.reset(self.room_id)
-            self.file = await self._store.change(self.room_id)
+            self.file, self._log_generation = await self._store.reset(self.room_id)
             self._position = 0
             self._decided = True
         self._generation = credentials.generation
+
+    async def _is_accepted(self, document_id: str, credentials: Credentials) -> bool:
+        """Whether nothing is here that the Y.js server would refuse: a reader's edits, made before they were one."""
+        if credentials.permissions == "read-write":
+            return True
+        theirs: Doc = Doc()
+        theirs.apply_update(await self._client.state(document_id))
+        more: list[bytes] = []
+        theirs.observe(lambda event: more.append(event.update))
+        for update in [self.split.shared.get_update()] if self._decided else self._kept.updates:
+            theirs.apply_update(update)
+        return all(update == EMPTY_UPDATE for update in more)
 
     async def _is_first(self, document_id: str, credentials: Credentials) -> bool:
         if credentials.permissions != "read-write":
@@ -206,7 +236,9 @@ class LinkedDocument:
         if self._decided:
             seed = self.split.shared.get_update()
         else:
-            seed = self._seed = merge_updates(*self._kept.updates) if self._kept.updates else self._seed_of_file()
+            seed = self._seed = (
+                merge_updates(*self._kept.updates) if self._kept.updates else self._seed_of_file()
+            )
         return await self._client.seed(document_id, seed)
 
     async def _begin(self, kept: list[bytes]) -> None:
@@ -229,15 +261,21 @@ class LinkedDocument:
         if self.file.saved_extra is not None:
             # It was taken in from the file just before a crash; where it is in the log already, this does nothing.
             self.split.apply_local(self.file.saved_extra)
-        found = on_disk.digest
-        if found == digest(self.content(), on_disk.type):
-            await self._remember_save(found)
+        if await self.shows(on_disk):
             return FileVerdict.AS_IT_IS
-        if self.file.wrote(found):
+        if self.file.wrote(on_disk.digest):
             return FileVerdict.WRITE
         return FileVerdict.WRITE if await self.take_in(on_disk) else FileVerdict.KEEP_BESIDE
 
     # --- the file ---
+
+    async def shows(self, on_disk: FileContent) -> bool:
+        """Whether the file holds just what the document does, whoever wrote it; if so, it is a base from now on."""
+        found = on_disk.digest
+        if found != digest(self.content(), on_disk.type):
+            return False
+        await self._remember_save(found)
+        return True
 
     def content(self) -> Any:
         """The document's content, in one piece: upstream's `aget` yields between cells, and tears edits apart."""

@@ -10,12 +10,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
 from .core import queries, queries_local
 from .core.database import Database
 from .core.documentlog import DocumentLog
-from .core.errors import ConfigurationError
+from .core.errors import ConfigurationError, DatabaseUnavailable
 from .core.queries import History
 from .core.queries_local import LocalFile
 from .core.schema import LOG_TABLES, local_metadata, metadata
@@ -34,7 +35,13 @@ class LocalStore:
 
     Raises:
         ConfigurationError: the file can't be made there.
+            Or another process has it.
         DatabaseError: it is there, and is not a store of ours.
+
+    Attributes:
+        home_id: by which the service knows the folder that the files are in.
+        is_new: nothing was kept here before.
+        read_only_paths: of the files whose documents this server's user may only read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,21 +55,26 @@ class LocalStore:
                 f"The local store can't be made at {path}: {error.strerror}. Set RTC_LOCAL_STORE to a file in a "
                 "folder that may be written."
             ) from None
+        self.is_new = path.stat().st_size == 0
         self.database = Database(URL.create("sqlite", database=str(path)))
         self.log = DocumentLog(self.database)
-        self.home_id = self.database.call(_prepare)
+        try:
+            self.home_id = self.database.call(_prepare)
+            self.read_only_paths = self.database.call(queries_local.read_only_paths)
+        except DatabaseUnavailable as error:
+            self.database.close()
+            raise ConfigurationError(
+                f"The local store {path} can't be used: {_first_line(error)}. If it is locked, another server of "
+                "yours has these files open: use that one, or stop it first."
+            ) from None
 
     async def open(self, room_id: str, path: str) -> LocalFile:
-        """The room's file, remembered from now on if it is new here; its path is kept up to date."""
+        """The room's file, remembered from now on if it is new here; its path is kept up to date.
 
-        def find_or_add(connection: Any) -> LocalFile:
-            for name in (room_id, side_of(room_id)):
-                queries.create_document(connection, name)
-            if queries_local.find_file(connection, room_id) is None:
-                return queries_local.add_file(connection, room_id, path)
-            return queries_local.change_file(connection, room_id, path=path)
-
-        return await self.database.run(find_or_add)
+        A file whose id is new, at a path that was known, is the same file where the known id is gone: only the
+        folder of the files may have outlived a container, without the server's own records.
+        """
+        return await self.database.run(_open, room_id, path)
 
     async def holding(self, document_id: str) -> LocalFile | None:
         """The file that holds a document here, if there is one."""
@@ -70,7 +82,11 @@ class LocalStore:
 
     async def change(self, room_id: str, **values: Any) -> LocalFile:
         """Write some of a file's columns; see `schema.local_files`."""
-        return await self.database.run(queries_local.change_file, room_id, **values)
+        file = await self.database.run(queries_local.change_file, room_id, **values)
+        (self.read_only_paths.discard if file.permissions == "read-write" else self.read_only_paths.add)(
+            file.path
+        )
+        return file
 
     async def forget(self, room_id: str) -> None:
         """A file holds its document no longer."""
@@ -80,19 +96,13 @@ class LocalStore:
         """The room's shared history, and the one of its per-server keys."""
         return await self.log.read(room_id), await self.log.read(side_of(room_id))
 
-    async def reset(self, room_id: str) -> int:
+    async def reset(self, room_id: str) -> tuple[LocalFile, int]:
         """Drop a history that is not the document's; the file's base goes with it.
 
         Returns:
-            the local generation to append with from now on.
+            the file as it is now, and the local generation to append with from now on.
         """
-
-        def reset(connection: Any) -> int:
-            no_base = dict.fromkeys(("saved_digest", "saved_seq", "saved_extra", "intent_digest", "intent_seq"))
-            queries_local.change_file(connection, room_id, generation=0, **no_base)
-            return queries.reset_document(connection, room_id)
-
-        return await self.database.run(reset)
+        return await self.database.run(_reset, room_id)
 
     async def close(self, timeout: float = 3.0) -> None:
         """Commit what waits, and close the file."""
@@ -100,7 +110,32 @@ class LocalStore:
         self.database.close()
 
 
-def _prepare(connection: Any) -> str:
+def _prepare(connection: Connection) -> str:
     metadata.create_all(connection, tables=list(LOG_TABLES))
     local_metadata.create_all(connection)
     return queries_local.home_id(connection)
+
+
+def _open(connection: Connection, room_id: str, path: str) -> LocalFile:
+    if queries_local.find_file(connection, room_id) is None:
+        kind = room_id.rpartition(":")[0] + ":"
+        before = queries_local.find_by_path(connection, path, kind)
+        if before is None:
+            for name in (room_id, side_of(room_id)):
+                queries.create_document(connection, name)
+            return queries_local.add_file(connection, room_id, path)
+        queries_local.rename_room(connection, before.room_id, room_id)
+        queries.rename_document(connection, before.room_id, room_id)
+        queries.rename_document(connection, side_of(before.room_id), side_of(room_id))
+    return queries_local.change_file(connection, room_id, path=path)
+
+
+def _reset(connection: Connection, room_id: str) -> tuple[LocalFile, int]:
+    no_base = dict.fromkeys(("saved_digest", "saved_seq", "saved_extra", "intent_digest", "intent_seq"))
+    file = queries_local.change_file(connection, room_id, generation=0, **no_base)
+    return file, queries.reset_document(connection, room_id)
+
+
+def _first_line(error: BaseException) -> str:
+    cause = getattr(error.__cause__, "orig", None) or error
+    return str(cause).partition("\n")[0]

@@ -27,7 +27,7 @@ from tornado.web import HTTPError
 
 from .client import ServiceClient
 from .core import protocol
-from .core.errors import ProtocolError
+from .core.errors import ProtocolError, ServiceError
 from .core.protocol import MessageType
 from .core.settings import Settings
 from .filesaver import FileSaver
@@ -88,11 +88,17 @@ class LinkedRoom(DocumentRoom):
             self.link_awareness,
             self.linking.settings.open_timeout,
             self._begin_anew,
+            self._rights_changed,
         )
         self._document.keep = self.linked.split.keep
         self._document.may_write = lambda: self.linked.may_write
         self.saver = FileSaver(
-            self.linked, self._file, self._file_format, self._file_type, self._document, self.linking.contents_manager
+            self.linked,
+            self._file,
+            self._file_format,
+            self._file_type,
+            self._document,
+            self.linking.contents_manager,
         )
         self.on_message = self._drops
         self._stopping: asyncio.Task[None] | None = None
@@ -195,6 +201,15 @@ class LinkedRoom(DocumentRoom):
         except (HTTPError, OSError) as error:
             self.log.error("%s was changed outside, and can't be read: %s", self._file.path, error)
 
+    async def _on_filepath_change(self) -> None:
+        super()._on_filepath_change()
+        try:
+            await self.linked.renamed(self._file.path)
+        except ServiceError as error:
+            self.log.warning(
+                "The service does not know yet that %s has this name: %s", self._file.path, error
+            )
+
     def _begin_anew(self, reason: str) -> None:
         self.log.warning("Room %s is opened anew: %s", self.room_id, reason)
         self.create_task(self._close_for_good(reason))
@@ -208,11 +223,20 @@ class LinkedRoom(DocumentRoom):
         await self.saver.save()
         await self.linking.store.reset(self.room_id)
         await self.linking.delete_room(self)
-        payload = json.dumps({"reason": "version_mismatch", "reloadable": True, "errorReason": reason[:40]})
         for client in clients:
             # The room is gone already: the handler must not clean it up a second time.
             client._cleanup_delay = None
-            client.close(_RELOAD, payload)
+            _ask_to_reload(client, "This document was opened anew.")
+
+    def _rights_changed(self, permissions: str) -> None:
+        """What a browser typed while it might only read was dropped, and has left a gap: it begins afresh."""
+        for client in list(self.clients):
+            _ask_to_reload(client, f"Your right to this document has changed: {permissions}.")
+
+
+def _ask_to_reload(client: Any, text: str) -> None:
+    """Close a browser's socket so that JupyterLab shows `text` and offers to reload. A close frame has 123 bytes."""
+    client.close(_RELOAD, json.dumps({"reason": "rtc", "reloadable": True, "errorReason": text}))
 
 
 def _per_server(base: type[YBaseDoc]) -> type[YBaseDoc]:

@@ -33,7 +33,9 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
         config: traitlets' configuration.
     """
 
-    database_url = Unicode("", config=True, help="PostgreSQL's URL; by default RTC_DATABASE_URL of the environment.")
+    database_url = Unicode(
+        "", config=True, help="PostgreSQL's URL; by default RTC_DATABASE_URL of the environment."
+    )
 
     # Set by `bound_to`: one log for all stores of a server.
     shared_log: DocumentLog | None = None

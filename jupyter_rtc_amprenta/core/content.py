@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import PurePosixPath
 from typing import Any
 
 _TYPES = {".py": "python", ".md": "markdown", ".json": "json", ".ipynb": "json"}
-_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
 _LONGEST_TITLE = 200
 
 
@@ -17,7 +15,7 @@ def digest(content: str | dict[str, Any], file_type: str) -> str:
     """The SHA-256 of a file's content, by which a file that one of us wrote is recognised.
 
     It is taken of what the content means, since the contents manager formats what it writes: keys in order,
-    `1.0` as `1`, and without a notebook's `trusted` flags, which are made on each loading and never written.
+    `1.0` as `1`, and without the cells' `trusted` flags, which are made on each loading and never written.
 
     Args:
         content: as the contents manager or the document gives it.
@@ -25,14 +23,24 @@ def digest(content: str | dict[str, Any], file_type: str) -> str:
     """
     if file_type != "notebook" or not isinstance(content, dict):
         return hashlib.sha256(str(content).encode()).hexdigest()
+    cells = content.get("cells")
+    if isinstance(cells, list):
+        content = content | {"cells": [_without_trust(cell) for cell in cells]}
     text = json.dumps(_canonical(content), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     # A lone surrogate can stand in JSON; it has no UTF-8.
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
+def _without_trust(cell: Any) -> Any:
+    metadata = cell.get("metadata") if isinstance(cell, dict) else None
+    if not isinstance(metadata, dict):
+        return cell
+    return cell | {"metadata": {key: value for key, value in metadata.items() if key != "trusted"}}
+
+
 def _canonical(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _canonical(item) for key, item in value.items() if key != "trusted"}
+        return {key: _canonical(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_canonical(item) for item in value]
     if isinstance(value, float) and value.is_integer():
@@ -47,13 +55,30 @@ def document_type(file_type: str, path: str) -> str:
 
 def title(content: str | dict[str, Any], kind: str, path: str) -> str:
     """The first heading of a notebook or a Markdown file, else the file's name."""
-    heading = None
+    texts: list[Any] = []
     if kind == "notebook" and isinstance(content, dict):
-        texts = (_text(cell.get("source")) for cell in content.get("cells", []) if cell.get("cell_type") == "markdown")
-        heading = next((found for text in texts if (found := _HEADING.search(text))), None)
+        texts = [cell.get("source") for cell in content.get("cells", []) if cell.get("cell_type") == "markdown"]
     elif kind == "markdown":
-        heading = _HEADING.search(str(content))
-    return (heading.group(1) if heading else PurePosixPath(path).name)[:_LONGEST_TITLE]
+        texts = [content]
+    headings = (heading for text in texts if (heading := _heading(_text(text))))
+    return next(headings, PurePosixPath(path).name)[:_LONGEST_TITLE]
+
+
+def _heading(text: str) -> str:
+    """The first `# heading` of a Markdown text that is not in a fenced block of code, or ""."""
+    fenced = False
+    for line in text.split("\n"):
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+        marks = len(line) - len(line.lstrip("#"))
+        if fenced or not 1 <= marks <= 6 or line[marks : marks + 1] not in (" ", "\t"):
+            continue
+        # Closing marks stand apart: "# C#" is about C#.
+        whole = line[marks:].strip()
+        without = whole.rstrip("#")
+        if heading := without.strip() if without[-1:] in ("", " ", "\t") else whole:
+            return heading
+    return ""
 
 
 def _text(source: Any) -> str:

@@ -160,6 +160,8 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None
     # A rollback journal, not a WAL: shared memory does not work on network homes. FULL: a commit is on the disk.
     connection.execute("PRAGMA journal_mode=TRUNCATE")
+    # One process has the file, for as long as it lives: two would each take the other's saves for outside changes.
+    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
 

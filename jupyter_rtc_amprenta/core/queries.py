@@ -75,7 +75,9 @@ def create_document(connection: Connection, document_id: str) -> int:
     values = {"document_id": document_id, "created_at": now(), "updated_at": now()}
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     connection.execute(dialect.insert(yjs_documents).values(values).on_conflict_do_nothing())
-    return connection.execute(select(yjs_documents.c.generation).filter_by(document_id=document_id)).scalar_one()
+    return connection.execute(
+        select(yjs_documents.c.generation).filter_by(document_id=document_id)
+    ).scalar_one()
 
 
 def lock_document(connection: Connection, document_id: str, *, shared: bool = False) -> tuple[int, int]:
@@ -142,7 +144,9 @@ def _append_to_document(connection: Connection, document_id: str, updates: Seque
         )
     if rows:
         connection.execute(insert(yjs_updates), rows)
-        connection.execute(update(yjs_documents).filter_by(document_id=document_id).values(seq=seq, updated_at=time))
+        connection.execute(
+            update(yjs_documents).filter_by(document_id=document_id).values(seq=seq, updated_at=time)
+        )
     positions = {(row["writer"], row["writer_seq"]): row["seq"] for row in rows}
     if len(rows) < len(updates):
         # Others may have appended since the earlier try: its positions are not the last ones.
@@ -168,6 +172,17 @@ def _positions(connection: Connection, document_id: str, writers: set[str]) -> d
         table.document_id == document_id, table.writer.in_(writers)
     )
     return {(row.writer, row.writer_seq): row.seq for row in connection.execute(query)}
+
+
+def rename_document(connection: Connection, document_id: str, new_id: str) -> None:
+    """Give a history another name (in the local store, whose names are the rooms')."""
+    row = connection.execute(select(yjs_documents).filter_by(document_id=document_id)).one_or_none()
+    if row is None:
+        return
+    connection.execute(insert(yjs_documents).values({**row._mapping, "document_id": new_id}))
+    for table in (yjs_updates, yjs_snapshots):
+        connection.execute(update(table).filter_by(document_id=document_id).values(document_id=new_id))
+    connection.execute(yjs_documents.delete().where(yjs_documents.c.document_id == document_id))
 
 
 def append_first(connection: Connection, pending: Pending) -> bool:
@@ -252,7 +267,9 @@ def document_rights(connection: Connection, document_ids: Sequence[str]) -> Docu
     """The rights of everybody on these documents: what open connections are held against."""
     ids = sorted(set(document_ids))
     table, person = yjs_documents.c, participants.c
-    generations = connection.execute(select(table.document_id, table.generation).where(table.document_id.in_(ids)))
+    generations = connection.execute(
+        select(table.document_id, table.generation).where(table.document_id.in_(ids))
+    )
     permissions = connection.execute(
         select(person.document_id, person.username, person.permissions).where(person.document_id.in_(ids))
     )

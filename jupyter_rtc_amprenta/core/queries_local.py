@@ -20,6 +20,7 @@ class LocalFile:
     document_id: str | None
     generation: int
     permissions: str
+    own: bool
     saved_digest: str | None
     saved_seq: int | None
     saved_extra: bytes | None
@@ -51,6 +52,27 @@ def find_document(connection: Connection, document_id: str) -> LocalFile | None:
     """The file that holds a document here, if there is one."""
     row = connection.execute(select(local_files).filter_by(document_id=document_id)).one_or_none()
     return None if row is None else LocalFile(**row._mapping)
+
+
+def find_by_path(connection: Connection, path: str, room_kind: str) -> LocalFile | None:
+    """The file that was last seen at a path; `room_kind` is the room's `format:type:`."""
+    query = (
+        select(local_files)
+        .filter_by(path=path)
+        .where(local_files.c.room_id.startswith(room_kind, autoescape=True))
+    )
+    row = connection.execute(query.limit(1)).one_or_none()
+    return None if row is None else LocalFile(**row._mapping)
+
+
+def read_only_paths(connection: Connection) -> set[str]:
+    """The paths of the files whose documents this server's user may only read."""
+    return set(connection.execute(select(local_files.c.path).filter_by(permissions="read-only")).scalars())
+
+
+def rename_room(connection: Connection, room_id: str, new_room_id: str) -> None:
+    """A file has a new id, but is the same: its history goes along."""
+    connection.execute(update(local_files).filter_by(room_id=room_id).values(room_id=new_room_id))
 
 
 def add_file(connection: Connection, room_id: str, path: str) -> LocalFile:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    true,
 )
 
 
@@ -150,7 +152,9 @@ _PERMISSION_CHECK = "permissions IN ('read-only', 'read-write')"
 participants = Table(
     "participants",
     metadata,
-    Column("document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False),
+    Column(
+        "document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False
+    ),
     _of_user("username", index=True),
     Column("permissions", String(20), nullable=False),
     Column("joined_at", UtcDateTime, nullable=False),
@@ -162,7 +166,9 @@ invites = Table(
     "invites",
     metadata,
     Column("invite_id", String(36), primary_key=True),
-    Column("document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False),
+    Column(
+        "document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False
+    ),
     _of_user("invited_user", index=True),
     _of_user("invited_by"),
     Column("message", Text, nullable=False),
@@ -187,7 +193,9 @@ Index("idx_invites_document", invites.c.document_id)
 presence = Table(
     "presence",
     metadata,
-    Column("document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False),
+    Column(
+        "document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False
+    ),
     _of_user("username"),
     # The server that reports it, such as "alice/": each one speaks for itself, and its silence ends its rows.
     Column("server", String(200), nullable=False),
@@ -203,7 +211,9 @@ activity = Table(
     "activity",
     metadata,
     Column("activity_id", BigInteger, primary_key=True, autoincrement=True),
-    Column("document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False),
+    Column(
+        "document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False
+    ),
     _of_user("username"),
     Column("action", String(40), nullable=False),
     Column("detail", Text, nullable=False, server_default=""),
@@ -234,6 +244,8 @@ local_files = Table(
     # The Y.js server's generation of the history held here; 0 until a history was taken from or accepted there.
     Column("generation", BigInteger, nullable=False, server_default="0"),
     Column("permissions", String(20), nullable=False, server_default="read-write"),
+    # Whether the file is its owner's, rather than a copy that a participant has joined.
+    Column("own", Boolean, nullable=False, server_default=true()),
     # What the file holds, and the document that it shows: the log up to a position, and then `saved_extra`, an
     # outside change that was taken in from the file. The intent is committed before the file is written, so
     # that a crash in between is recognised (rule 2).

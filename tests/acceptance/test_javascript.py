@@ -15,19 +15,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import platformdirs
-import psycopg2
 import pytest
 import requests
-from jupyter_ydoc import YNotebook
-from pycrdt import Doc
-from support.people import BrowserRoom, Person, in_postgresql, sources
+from support.people import BrowserRoom, sources
 from support.running_demo import RunningDemo
+from support.shared_notebook import Shared
 from support.yjs_client import until
 
 from jupyter_rtc_amprenta.demo.notebook.build import NOTEBOOK
@@ -41,6 +39,7 @@ NEWEST, *OLDER = ("y-websocket-3", "y-websocket-2", "y-websocket-1")
 CODE_CELL = 2
 OTHER_CODE_CELL = 4
 MARKDOWN_CELL = 3
+PLOT_CELL = 14
 
 
 # --- the client ------------------------------------------------------------------------------------------------
@@ -177,65 +176,264 @@ def document_token(demo: RunningDemo, user: str, document_id: str, permissions: 
 # --- a notebook that alice and bob edit -----------------------------------------------------------------------
 
 
-class Notebook:
-    """A notebook that alice and bob have open, each on their own server, as JupyterLab opens it."""
+class Notebook(Shared):
+    """A notebook of a test's own, which alice and bob have open as JupyterLab opens it, each on their server."""
 
-    def __init__(self, demo: RunningDemo) -> None:
-        self.demo = demo
-        self.alice, self.bob = Person(demo, "alice"), Person(demo, "bob")
+    path: str
+    at_alice: BrowserRoom
+    at_bob: BrowserRoom
+
+    async def open(self) -> tuple[BrowserRoom, BrowserRoom]:
         self.path = f"{uuid4().hex}.ipynb"
-        self.document_id = self.bobs_path = ""
-        self.alices_room: BrowserRoom
-        self.bobs_room: BrowserRoom
-
-    async def open(self) -> None:
         shutil.copyfile(NOTEBOOK, self.alice.home / self.path)
-        self.alices_room = await self.alice.open(self.path)
+        self.at_alice = await self.alice.open(self.path)
         documents = (await asyncio.to_thread(self.alice.status))["documents"]
         (self.document_id,) = [one["document_id"] for one in documents if one["path"] == self.path]
-        self.bobs_path = await asyncio.to_thread(self._let_bob_in)
-        self.bobs_room = await self.bob.open(self.bobs_path)
+        await asyncio.to_thread(self._invite)
+        self.at_bob = await self.bob.open(self.bobs_path)
+        return self.at_alice, self.at_bob
 
     async def close(self) -> None:
-        await self.alices_room.close()
-        await self.bobs_room.close()
+        await self.at_alice.close()
+        await self.at_bob.close()
 
-    def _let_bob_in(self) -> str:
-        invite = self.alice.call("POST", f"/sessions/{self.document_id}/invite", json={"username": "bob"}).json()
-        assert self.bob.call("POST", f"/invites/{invite['invite_id']}/accept").status_code == 200
-        return self.bob.join(self.document_id)
+    def token(self, user: str, permissions: str = "read-write") -> str:
+        return document_token(self.demo, user, self.document_id, permissions)
 
-    async def everywhere(self, cell: int, source: str) -> None:
-        """Wait until the cell has this source for alice and bob, and in both files."""
-        for room in (self.alices_room, self.bobs_room):
-            await until(lambda room=room: room.source(cell) == source, f"{source!r} in a room")
+    async def holds_everywhere(self, expected: list[str]) -> None:
+        """Wait until these are the sources at alice, at bob, in both files and in PostgreSQL."""
+        for room in (self.at_alice, self.at_bob):
+            await until(lambda room=room: sources(room.contents()) == expected, "a room")
         for person, path in ((self.alice, self.path), (self.bob, self.bobs_path)):
-            await until(lambda on=person, at=path: sources(on.file(at))[cell] == source, f"{person.name}'s file")
-
-    def stored(self) -> dict[str, Any]:
-        """The notebook, from PostgreSQL alone."""
-        connection = psycopg2.connect(self.demo.ready["database_url"])
-        try:
-            cursor = connection.cursor()
-            cursor.execute(
-                "SELECT payload FROM yjs_updates WHERE document_id = %s ORDER BY seq", (self.document_id,)
-            )
-            return in_postgresql([bytes(row[0]) for row in cursor.fetchall()])
-        finally:
-            connection.close()
-
-
-@asynccontextmanager
-async def _opened(demo: RunningDemo) -> AsyncIterator[Notebook]:
-    notebook = Notebook(demo)
-    await notebook.open()
-    try:
-        yield notebook
-    finally:
-        await notebook.close()
+            await until(lambda on=person, at=path: sources(on.file(at)) == expected, f"{person.name}'s file")
+        await until(lambda: sources(self.stored()) == expected, "PostgreSQL")
 
 
 @pytest.fixture
 async def notebook(demo: RunningDemo, anyio_backend: str) -> AsyncIterator[Notebook]:
-    async with _opened(demo) as opened:
-        yield opened
+    notebook = Notebook(demo)
+    await notebook.open()
+    yield notebook
+    await notebook.close()
+
+
+async def type_at_the_end(room: BrowserRoom, cell: int, text: str) -> None:
+    for character in text:
+        room.type_into(cell, character, at=len(room.source(cell)))
+        await asyncio.sleep(0.002)
+
+
+# --- the tests --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", [NEWEST, *OLDER])
+async def test_a_stock_client_edits_along(notebook: Notebook, javascript: JavaScript, package: str) -> None:
+    carol = await javascript.open(notebook.document_id, notebook.token("carol"), package)
+    file = notebook.alice.file(notebook.path)
+    assert await carol.cells() == sources(file)
+    shown = await carol("read", path=["cells", PLOT_CELL, "outputs", 0, "data"])
+    assert shown == file["cells"][PLOT_CELL]["outputs"][0]["data"]
+
+    # Three at once, two of them in one cell.
+    await asyncio.gather(
+        carol("type", path=["cells", CODE_CELL, "source"], index=0, text="# carol types\n"),
+        type_at_the_end(notebook.at_alice, CODE_CELL, "\n# alice types"),
+        type_at_the_end(notebook.at_bob, MARKDOWN_CELL, " bob types"),
+    )
+    # JavaScript counts UTF-16 units, of which the first two characters have two each.
+    await carol("insert", path=["cells", MARKDOWN_CELL, "source"], index=0, text="🧪🧬µ\n")
+    await carol("insert", path=["cells", MARKDOWN_CELL, "source"], index=4, text="β")
+    await carol("remove", path=["cells", MARKDOWN_CELL, "source"], index=0, length=2)
+
+    expected = sources(file)
+    expected[CODE_CELL] = f"# carol types\n{expected[CODE_CELL]}\n# alice types"
+    expected[MARKDOWN_CELL] = f"🧬βµ\n{expected[MARKDOWN_CELL]} bob types"
+    await notebook.holds_everywhere(expected)
+    await carol.until("read", lambda cells: [cell["source"] for cell in cells] == expected, path=["cells"])
+    assert await carol("pending") == 0
+
+
+async def test_what_a_server_keeps_to_itself_does_not_reach_the_client(
+    notebook: Notebook, javascript: JavaScript
+) -> None:
+    carol = await javascript.open(notebook.document_id, notebook.token("carol"))
+    notebook.at_alice.type_into(CODE_CELL, "# saved\n")
+    await until(lambda: "# saved" in sources(notebook.alice.file(notebook.path))[CODE_CELL], "saved")
+    await until(lambda: notebook.at_alice.state.get("hash"), "the file's hash is in alice's room")
+    await carol.until("read", lambda source: "# saved" in source, path=["cells", CODE_CELL, "source"])
+    assert {"path", "hash"}.isdisjoint(await carol("read", path=["state"]))
+    assert await carol("pending") == 0
+
+
+async def test_cells_come_and_go_for_all(notebook: Notebook, javascript: JavaScript) -> None:
+    carol = await javascript.open(notebook.document_id, notebook.token("carol"))
+    expected = await carol.cells()
+    await carol("remove", path=["cells"], index=1, length=1)
+    new = notebook.at_bob.document.create_ycell({"cell_type": "code", "source": "1 + 1", "id": "bobs-cell"})
+    with notebook.at_bob.doc.transaction():
+        notebook.at_bob.document.ycells.append(new)
+        notebook.at_bob.state["dirty"] = True
+    expected = [expected[0], *expected[2:], "1 + 1"]
+    await notebook.holds_everywhere(expected)
+    await carol.until("read", lambda cells: [cell["source"] for cell in cells] == expected, path=["cells"])
+    assert await carol("pending") == 0
+
+
+@pytest.mark.parametrize("package", [NEWEST, *OLDER])
+async def test_who_is_here_is_seen_both_ways(
+    notebook: Notebook, javascript: JavaScript, package: str
+) -> None:
+    notebook.at_alice.present("alice")
+    carol = await javascript.open(notebook.document_id, notebook.token("carol"), package)
+    # alice was there first, bob comes later: both ways of being told.
+    await carol.until("others", lambda states: "alice" in names(states))
+    notebook.at_bob.present("bob", cursors=[{"anchor": 7}])
+    states = await carol.until("others", lambda states: "bob" in names(states))
+    assert [{"anchor": 7}] in [state.get("cursors") for state in states]
+
+    await carol("present", state={"user": {"name": "carol"}})
+    for room in (notebook.at_alice, notebook.at_bob):
+        await until(lambda room=room: "carol" in room.names(), "carol is seen")
+    await notebook.at_bob.close()
+    await carol.until("others", lambda states: "bob" not in names(states))
+    await carol.end()
+    await until(lambda: "carol" not in notebook.at_alice.names(), "carol is gone")
+
+
+def names(states: list[dict[str, Any]]) -> set[str]:
+    return {state["user"]["name"] for state in states if "user" in state}
+
+
+async def test_a_client_that_is_alone_hears_itself(demo: RunningDemo, javascript: JavaScript) -> None:
+    """y-websocket takes 30 s without any message for a broken connection; its own awareness counts, when it comes
+    back, as it does from the stock server."""
+    document_id = f"text_{uuid4().hex}"
+    carol = await javascript.open(document_id, document_token(demo, "carol", document_id))
+    await carol.until("seen", lambda seen: "synced" in seen)
+    await asyncio.sleep(0.5)
+    last = await carol("lastMessage")
+    await carol("present", state={"user": {"name": "carol"}})
+    await carol.until("lastMessage", lambda now: now > last, timeout=3)
+
+
+async def test_a_readers_edits_change_nothing(notebook: Notebook, javascript: JavaScript) -> None:
+    reader = await javascript.open(notebook.document_id, notebook.token("carol", "read-only"))
+    await reader("present", state={"user": {"name": "carol"}})
+    await until(lambda: "carol" in notebook.at_alice.names(), "a reader is seen")
+    await reader("insert", path=["cells", CODE_CELL, "source"], index=0, text="# from a reader\n")
+    await reader("remove", path=["cells"], index=5, length=3)
+
+    expected = sources(notebook.alice.file(notebook.path))
+    notebook.at_alice.type_into(OTHER_CODE_CELL, "# alice, later\n")
+    expected[OTHER_CODE_CELL] = f"# alice, later\n{expected[OTHER_CODE_CELL]}"
+    # What comes after has arrived, so what was before would have, too.
+    await notebook.holds_everywhere(expected)
+    await reader.until("read", lambda source: "later" in source, path=["cells", OTHER_CODE_CELL, "source"])
+    assert await reader("seen") == ["connected", "synced"], "the reader stays connected"
+    assert await reader("pending") == 0
+
+
+async def test_a_wrong_token_stops_the_client_for_good(notebook: Notebook, javascript: JavaScript) -> None:
+    url, others = f"{notebook.demo.ready['yjs_url']}/doc", f"text_{uuid4().hex}"
+    for token, code in (
+        ("no-token", 4401),
+        (notebook.demo.ready["users"]["carol"]["token"], 4401),
+        (document_token(notebook.demo, "carol", others), 4403),
+    ):
+        client = await javascript.start()
+        await client("connect", url=url, room=notebook.document_id, token=token)
+        await client.until("seen", lambda seen, code=code: f"closed {code}" in seen)
+        await asyncio.sleep(0.5)  # it would be back after 0.2 s
+        assert await client("seen") == ["connected", f"closed {code}", "disconnected"]
+        assert not await client("wantsToConnect")
+        assert await client("read", path=["cells"]) == []
+
+
+# --- a server that goes and comes -------------------------------------------------------------------------------
+
+
+class OwnServer:
+    """`jupyter-rtc yjs-server` on the demo's database: a Y.js server of a test's own, on a port that stays."""
+
+    def __init__(self, database_url: str) -> None:
+        self.port = any_free_port()
+        self.url = f"ws://127.0.0.1:{self.port}"
+        self._database_url = database_url
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                sys.executable, "-m", "jupyter_rtc_amprenta.cli", "yjs-server", "--host=127.0.0.1",
+                f"--port={self.port}", f"--database-url={self._database_url}",
+            ],
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    async def ready(self) -> None:
+        await until(self._is_healthy, "the server is healthy", timeout=30)
+
+    def kill(self) -> None:
+        """As `kill -9` does; nothing when it does not run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def _is_healthy(self) -> bool:
+        try:
+            return requests.get(f"http://127.0.0.1:{self.port}/health", timeout=5).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+
+@pytest.fixture
+def own_server(demo: RunningDemo) -> Iterator[OwnServer]:
+    server = OwnServer(demo.ready["database_url"])
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_clients_of_all_ages_catch_up_after_the_server_was_killed(
+    demo: RunningDemo, javascript: JavaScript, own_server: OwnServer
+) -> None:
+    document_id = f"text_{uuid4().hex}"
+    token = document_token(demo, "carol", document_id)
+    await own_server.ready()
+    clients = {
+        package: await javascript.open(document_id, token, package, own_server.url) for package in (NEWEST, *OLDER)
+    }
+    source: dict[str, Any] = {"path": ["source"]}
+    typing = [client("type", **source, index=0, text=f"({package})") for package, client in clients.items()]
+    await asyncio.gather(*typing)
+    own_server.kill()
+    for package, client in clients.items():
+        await client.until("seen", lambda seen: seen[-1] == "disconnected" or "closed" in seen[-1])
+        await client("append", **source, text=f"[{package}, without a server]")
+    own_server.start()
+
+    for client in clients.values():
+        await client.until("synced", bool, timeout=30)
+    everything = await all_alike(clients)
+    for package in clients:
+        assert everything.count(f"[{package}, without a server]") == 1
+        assert sorted(everything.partition("[")[0]) == sorted("".join(f"({name})" for name in clients))
+    await clients[NEWEST]("append", **source, text=" and on")
+    assert await all_alike(clients) == f"{everything} and on"
+    for client in clients.values():
+        assert await client("pending") == 0
+    # Another server, the Hub's, finds it all in PostgreSQL.
+    late = await javascript.open(document_id, token)
+    assert await late("read", **source) == f"{everything} and on"
+    assert await late("pending") == 0
+
+
+async def all_alike(clients: dict[str, JavaScriptClient]) -> str:
+    """Wait until all have the same text, and give it."""
+    first, *others = clients.values()
+    async with asyncio.timeout(15):
+        while True:
+            text = await first("read", path=["source"])
+            if all([await other("read", path=["source"]) == text for other in others]):
+                return text
+            await asyncio.sleep(0.05)
