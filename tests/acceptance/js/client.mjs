@@ -39,7 +39,11 @@ const commands = {
       await new Promise(resolve => setTimeout(resolve, 2))
     }
   },
-  read: ({ path }) => at(path).toJSON(),
+  // What is no Yjs type, such as an output's data, is JSON already.
+  read ({ path }) {
+    const value = at(path)
+    return value?.toJSON?.() ?? value
+  },
   // What pycrdt hides: structs and deletions that wait, for ever where their predecessors are lost.
   pending: () => [doc.store.pendingStructs, doc.store.pendingDs].filter(one => one !== null).length,
   present: ({ state }) => provider.awareness.setLocalState(state),
