@@ -101,6 +101,8 @@ class RtcExtension(ExtensionApp):
             client=client,
             contents_manager=lambda: self.serverapp.contents_manager,
             on_clients=self.reporter.changed,
+            forget_tabs=lambda: upstream.forget_tabs(collaboration),
+            tabs_session=upstream.tabs_session,
             delete_room=lambda room: collaboration.ywebsocket_server.delete_room(room=room),
             rooms=rooms,
         )
@@ -117,10 +119,9 @@ class RtcExtension(ExtensionApp):
         A tab of another history (of jupyter-collaboration's own store, or of a store that was lost) would bring
         all its content a second time: it is asked to reload.
         """
-        tabs = store.path.with_suffix(".tabs.json")
+        collaboration.session_store_path = str(store.path.with_suffix(".tabs.json"))
         if store.is_new:
-            tabs.unlink(missing_ok=True)
-        collaboration.session_store_path = str(tabs)
+            upstream.forget_tabs(collaboration)
 
     def _connect(self, settings: Settings, collaboration: YDocExtension) -> None:
         self.direct_log = DocumentLog(Database(settings.database_url), settings.max_pending_bytes)

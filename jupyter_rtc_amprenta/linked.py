@@ -109,6 +109,8 @@ class LinkedDocument:
         self._decided = False
         # The Y.js server's generation of the history in memory; 0: not accepted there.
         self._generation = 0
+        # A history that browsers may hold was dropped: who comes with it would bring all content a second time.
+        self.was_reset = False
         self._seed: bytes | None = None
 
     @property
@@ -215,6 +217,7 @@ class LinkedDocument:
         else:
             self.file, self._log_generation = await self._store.reset(self.room_id)
             self._position = 0
+            self.was_reset = bool(self._kept.updates)
             self._decided = True
         self._generation = credentials.generation
 

@@ -51,6 +51,8 @@ class Linking:
         client: of the service and the Y.js server.
         contents_manager: gives the server's contents manager, once it is there.
         on_clients: called when somebody enters or leaves a room.
+        forget_tabs: after this, tabs of before are asked to reload when they come back.
+        tabs_session: what tabs of now name as their session.
         delete_room: takes a room out of jupyter-collaboration's list, and stops it.
         rooms: the open ones, by room id.
     """
@@ -60,6 +62,8 @@ class Linking:
     client: ServiceClient
     contents_manager: Callable[[], Any]
     on_clients: Callable[[], None]
+    forget_tabs: Callable[[], None]
+    tabs_session: Callable[[], str]
     delete_room: Callable[[LinkedRoom], Awaitable[None]]
     rooms: dict[str, LinkedRoom]
 
@@ -116,6 +120,8 @@ class LinkedRoom(DocumentRoom):
         self.linking.rooms[self.room_id] = self
         on_disk = await self.saver.load()
         verdict = await self.linked.open(on_disk)
+        if self.linked.was_reset:
+            self.linking.forget_tabs()
         self._document.path = self._file.path
         await self.linked.side_is_kept()
         await self.saver.settle(verdict, on_disk)
@@ -130,6 +136,9 @@ class LinkedRoom(DocumentRoom):
 
     async def serve(self, channel: Channel) -> None:
         """Serve a browser; it learns at once who is here, on all servers."""
+        if self.linked.was_reset and channel.get_query_argument("sessionId", "") != self.linking.tabs_session():
+            _ask_to_reload(channel, "This document was opened anew.")
+            return
         if (present := self.link_awareness.present()) is not None:
             await channel.send(present)
         speaks_for: set[int] = set()
@@ -222,6 +231,7 @@ class LinkedRoom(DocumentRoom):
         clients = list(self.clients)
         await self.saver.save()
         await self.linking.store.reset(self.room_id)
+        self.linking.forget_tabs()
         await self.linking.delete_room(self)
         for client in clients:
             # The room is gone already: the handler must not clean it up a second time.

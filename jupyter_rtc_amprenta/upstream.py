@@ -7,7 +7,9 @@ non-public that is leaned on, here and in `rooms.py`, is pinned by `tests/unit/t
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
 import jupyter_server_ydoc.app
 import jupyter_server_ydoc.handlers
@@ -47,6 +49,18 @@ def link_rooms(linking: Linking) -> None:
     room_class = type("LinkedRoom", (LinkedRoom,), {"linking": linking})
     for module in _MAKES_ROOMS:
         module.DocumentRoom = room_class
+
+
+def forget_tabs(collaboration: YDocExtension) -> None:
+    """Tabs that were open so far are asked to reload when they come back: what they hold is not the document's."""
+    jupyter_server_ydoc.handlers.SERVER_SESSION = str(uuid4())
+    if collaboration.session_store_path:
+        Path(collaboration.session_store_path).unlink(missing_ok=True)
+
+
+def tabs_session() -> str:
+    """What a tab that is opened now names as its session."""
+    return jupyter_server_ydoc.handlers.SERVER_SESSION
 
 
 def unlink_rooms() -> None:

@@ -15,6 +15,7 @@
     ├── ProtocolError               a frame is no y-websocket message
     ├── TokenError                  a token is malformed, expired, or not for this audience
     ├── LogFull                     too much waits for the database; nothing more is taken in
+    ├── DemoError                   the demo can't start (`demo/errors.py`)
     └── ServiceError                the Hub service or the Y.js server refused; carries status and code
         └── ServiceUnavailable      it did not answer: nothing is known, try again
 

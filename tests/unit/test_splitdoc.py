@@ -709,10 +709,28 @@ async def test_a_merge_in_the_middle_of_unflushed_edits_keeps_both() -> None:
     base = fork.get_state()
     fork.get("source", type=Text).insert(0, "merged ")
     w.alice.room.get("source", type=Text).insert(0, "unflushed ")
+    w.alice.told.clear()
     w.alice.split.apply_local(fork.get_update(base))
+    assert [word for update, _ in w.alice.told for word in (b"unflushed", b"merged") if word in update] == [
+        b"unflushed",
+        b"merged",
+    ]
     assert "merged " in str(w.alice.room.get("source", type=Text))
     await w.settle()
     assert sorted(w.check().split()) == ["merged", "typed", "unflushed"]
+
+
+async def test_what_waited_in_the_shared_document_for_an_edit_of_this_room_is_shown_in_the_room_too() -> None:
+    w = await world()
+    other: Doc = Doc()
+    text = other.get("source", type=Text)
+    text.insert(0, "one ")
+    first, state = other.get_update(), other.get_state()
+    text.insert(4, "two ")
+    w.alice.split.apply_remote(other.get_update(state))
+    w.alice.room.apply_update(first)
+    await w.settle()
+    assert w.check() == str(w.ann.text) == "one two "
 
 
 # --- who is told of what ---
