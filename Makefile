@@ -7,11 +7,12 @@ INSTALLED := $(VENV)/.installed
 PYTHON = $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
-.PHONY: help demo install lint test clean
+.PHONY: help demo install lint test soak clean
 
 help:
 	@echo "make demo    run a JupyterHub with everything set up, until Ctrl-C (ARGS='--port 8010 --users ann,ben')"
 	@echo "make test    run the linters and all tests (ARGS='tests/unit -k presence' for some)"
+	@echo "make soak    drive servers, files and the Y.js server through random attacks (RUNS=300)"
 	@echo "make lint    run the linters alone"
 	@echo "make clean   remove what these have made: $(VENV), .demo"
 
@@ -20,6 +21,11 @@ demo: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+# As long as one likes: RUNS=2000.
+RUNS ?= 300
+soak: $(INSTALLED)
+	RTC_SOAK_RUNS=$(RUNS) $(BIN)/python -m pytest tests/integration/test_simulation.py -x -q
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -59,6 +59,9 @@ class FileSaver:
         self._unsaved = False
         # The file holds what was not taken in yet. Upstream's loader tells once, and forgets when it has told.
         self._outside = False
+        # Of the file's bytes, as they were last read or written here. Upstream's loader compares times alone, whose
+        # tick is some milliseconds: who writes within one tick of our save would be overwritten unseen.
+        self._hash: str | None = None
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -68,8 +71,23 @@ class FileSaver:
         Raises:
             HTTPError: it is not there, or not of its type.
         """
+        self._hash = await self._hash_on_disk()
         model = await self._file.load_content(self._format, self._type)
         return FileContent(self._file.path, self._type, model["content"])
+
+    async def load_first(self) -> FileContent:
+        """Read the file, which a crash may have left half written.
+
+        Raises:
+            HTTPError: it is not there, or not of its type, and it was not this server that left it so.
+        """
+        try:
+            return await self.load()
+        except HTTPError as error:
+            if error.status_code != 400 or not await self._linked.was_saving(self._file.path):
+                raise
+            log.warning("%s was left half written; it is written anew from the document.", self._file.path)
+            return FileContent(self._file.path, self._type, None)
 
     async def settle(self, verdict: FileVerdict, on_disk: FileContent) -> None:
         """Do what opening decided about the file."""
@@ -129,12 +147,13 @@ class FileSaver:
         """
         self._unsaved = False
         content = self._linked.content()
-        found = digest(content, self._type)
-        await self._linked.intend_to_save(found)
+        await self._linked.intend_to_save(digest(content, self._type))
         model = {"format": self._format, "type": self._type, "content": content}
         # The copy of what one may only read is kept up to date all the same.
         MAY_WRITE.set(True)
         try:
+            if await self._hash_on_disk() != self._hash:
+                raise OutOfBandChanges
             saved = await self._file.maybe_save_content(model)
         except OutOfBandChanges:
             await self._linked.withdraw_intent()
@@ -144,9 +163,16 @@ class FileSaver:
             await self._linked.withdraw_intent()
             return True
         await self._linked.saved()
-        self._document.hash = saved["hash"]
+        self._hash = saved["hash"]
+        self._document.hash = self._hash
         self._document.dirty = False
         return True
+
+    async def _hash_on_disk(self) -> str:
+        model = await ensure_async(
+            self._contents_manager().get(self._file.path, content=False, require_hash=True)
+        )
+        return model["hash"]
 
     def note_outside_change(self) -> None:
         """The file was changed by someone else; the next save takes it in before it writes."""

@@ -53,7 +53,7 @@ class FileVerdict(Enum):
 
 @dataclass(frozen=True)
 class FileContent:
-    """A file as the contents manager gives it."""
+    """A file as the contents manager gives it; `content` is None where it can't be read."""
 
     path: str
     type: str
@@ -63,6 +63,15 @@ class FileContent:
     def digest(self) -> str:
         """See `core.content.digest`."""
         return digest(self.content, self.type)
+
+
+@dataclass(frozen=True)
+class _Base:
+    """A document as a file showed it: the log up to a position, and what was taken in from the file after that."""
+
+    seq: int
+    extra: bytes | None
+    state: bytes
 
 
 class LinkedDocument:
@@ -244,6 +253,10 @@ class LinkedDocument:
             )
         return await self._client.seed(document_id, seed)
 
+    async def was_saving(self, path: str) -> bool:
+        """Whether this server ended in the middle of a save of this file."""
+        return (await self._store.open(self.room_id, path)).intent_seq is not None
+
     async def _begin(self, kept: list[bytes]) -> None:
         """Take what was kept here, or else what the file holds, as the document's history."""
         self._decided = True
@@ -266,7 +279,7 @@ class LinkedDocument:
             self.split.apply_local(self.file.saved_extra)
         if await self.shows(on_disk):
             return FileVerdict.AS_IT_IS
-        if self.file.wrote(on_disk.digest):
+        if self.file.wrote(on_disk.digest) or await self._is_torn(on_disk):
             return FileVerdict.WRITE
         return FileVerdict.WRITE if await self.take_in(on_disk) else FileVerdict.KEEP_BESIDE
 
@@ -314,26 +327,49 @@ class LinkedDocument:
         Returns:
             whether it is in the document now; if not, no base is known or this user may not write.
         """
-        if self.file.saved_seq is None or self.file.intent_digest is not None or not self.may_write:
+        if self.file.saved_seq is None or not self.may_write:
             return False
-        base = await self._base()
-        update = merge_update(base, on_disk.content, on_disk.type)
+        merges = [(merge_update(b.state, on_disk.content, on_disk.type), b) for b in await self._bases()]
+        # Whichever of two bases it was: from the other one the way to the file is longer.
+        update, base = min(merges, key=lambda merge: len(merge[0] or b""))
         if update is not None:
             # First the note, then the edit: after a crash in between the note is applied on opening.
-            extra = update if self.file.saved_extra is None else merge_updates(self.file.saved_extra, update)
-            self.file = await self._store.change(self.room_id, saved_digest=on_disk.digest, saved_extra=extra)
+            extra = update if base.extra is None else merge_updates(base.extra, update)
+            self.file = await self._store.change(
+                self.room_id,
+                saved_digest=on_disk.digest,
+                saved_seq=base.seq,
+                saved_extra=extra,
+                intent_digest=None,
+                intent_seq=None,
+            )
             self.split.apply_local(update)
         return True
 
-    async def _base(self) -> bytes:
-        """The document as the file last showed it."""
-        history = await self._store.log.read(self.room_id, until=self.file.saved_seq)
+    async def _bases(self) -> list[_Base]:
+        """What the file showed before it was changed outside; after a crash in a save that may be either content."""
+        assert self.file.saved_seq is not None
+        bases = [await self._base(self.file.saved_seq, self.file.saved_extra)]
+        if self.file.intent_seq is not None:
+            bases.append(await self._base(self.file.intent_seq, None))
+        return bases
+
+    async def _base(self, seq: int, extra: bytes | None) -> _Base:
+        history = await self._store.log.read(self.room_id, until=seq)
         document: Doc = Doc()
-        for update in history.updates:
+        for update in history.updates + ([] if extra is None else [extra]):
             document.apply_update(update)
-        if self.file.saved_extra is not None:
-            document.apply_update(self.file.saved_extra)
-        return document.get_update()
+        return _Base(seq, extra, document.get_update())
+
+    async def _is_torn(self, on_disk: FileContent) -> bool:
+        """Whether a crash has cut our own save short: the file holds the beginning of it, or no notebook at all."""
+        if self.file.intent_seq is None:
+            return False
+        if on_disk.content is None or on_disk.type == "notebook":
+            return on_disk.content is None
+        document = YDOCS.get(on_disk.type, YDOCS["file"])()
+        document.ydoc.apply_update((await self._base(self.file.intent_seq, None)).state)
+        return str(document.get()).startswith(on_disk.content)
 
     async def _remember_save(self, content_digest: str) -> None:
         if self.file.saved_digest != content_digest or self.file.saved_seq is None:

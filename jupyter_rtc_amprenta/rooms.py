@@ -118,7 +118,7 @@ class LinkedRoom(DocumentRoom):
             return
         await self._wait_for_predecessor()
         self.linking.rooms[self.room_id] = self
-        on_disk = await self.saver.load()
+        on_disk = await self.saver.load_first()
         verdict = await self.linked.open(on_disk)
         if self.linked.was_reset:
             self.linking.forget_tabs()
@@ -136,7 +136,10 @@ class LinkedRoom(DocumentRoom):
 
     async def serve(self, channel: Channel) -> None:
         """Serve a browser; it learns at once who is here, on all servers."""
-        if self.linked.was_reset and channel.get_query_argument("sessionId", "") != self.linking.tabs_session():
+        if (
+            self.linked.was_reset
+            and channel.get_query_argument("sessionId", "") != self.linking.tabs_session()
+        ):
             _ask_to_reload(channel, "This document was opened anew.")
             return
         if (present := self.link_awareness.present()) is not None:

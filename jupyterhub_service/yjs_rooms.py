@@ -207,7 +207,8 @@ class Room:
             else:
                 self._present[state.client_id] = _Present(state, connection)
         if news:
-            self._broadcast(protocol.encode_awareness(protocol.encode_states(news)), leave_out=connection)
+            # To the sender too: a stock client that hears nothing for half a minute takes its connection for dead.
+            self._broadcast(protocol.encode_awareness(protocol.encode_states(news)))
 
     def _is_news(self, state: ClientState) -> bool:
         """As y-protocols decides: a higher clock, or a leave at the same clock."""

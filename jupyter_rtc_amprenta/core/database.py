@@ -89,8 +89,6 @@ def errors_mapped() -> Iterator[None]:
     except exc.DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailable("The connection to the database broke.") from error
-        if getattr(error.orig, "pgcode", None) == _READ_ONLY:
-            raise DatabaseUnavailable("The database can only be read at present.") from error
         raise DatabaseError("The database refused a statement.") from error
 
 
@@ -139,7 +137,14 @@ class Database:
 def _postgres_engine(url: URL, threads: int) -> Engine:
     engine = create_engine(url, pool_size=threads, max_overflow=0, pool_pre_ping=True, connect_args=_CONNECT)
     event.listen(engine, "connect", _refuse_old_server)
+    event.listen(engine, "handle_error", _leave_read_only_server)
     return engine
+
+
+def _leave_read_only_server(context: Any) -> None:
+    # After a fail-over the old primary may go on as a standby: a new connection finds the new one.
+    if getattr(context.original_exception, "pgcode", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _refuse_old_server(connection: Any, record: Any) -> None:

@@ -131,7 +131,6 @@ VARIABLES: tuple[Variable, ...] = (
         "The Hub as browsers see it, such as https://hub.example.org; without it, links are relative.",
         _http_url,
     ),
-    Variable("REDIS_URL", "redis_url", "", "Redis, which carries updates between Y.js replicas."),
     Variable(
         "RTC_SIGNING_KEY",
         "signing_key",
@@ -236,7 +235,6 @@ class Settings:
     rtc_api_url: str
     api_url: str
     hub_url: str
-    redis_url: str
     signing_key: str
     local_store: str
     shared_folder: str
