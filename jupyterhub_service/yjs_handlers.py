@@ -104,6 +104,8 @@ class DocumentHandler(WebSocketHandler):
             self._count(room)
         except _Refused as refused:
             self.end(refused.code, refused.reason)
+            # The client's first message waits for this; its close frame is read after it.
+            self._entered.set()
             return
         self.room = room
         room.join(self)

@@ -208,7 +208,9 @@ class Room:
                 self._present[state.client_id] = _Present(state, connection)
         if news:
             # To the sender too: a stock client that hears nothing for half a minute takes its connection for dead.
-            self._broadcast(protocol.encode_awareness(protocol.encode_states(news)))
+            # A link does not, and knows its own browsers.
+            leave_out = connection if connection.claims.via else None
+            self._broadcast(protocol.encode_awareness(protocol.encode_states(news)), leave_out)
 
     def _is_news(self, state: ClientState) -> bool:
         """As y-protocols decides: a higher clock, or a leave at the same clock."""
