@@ -23,6 +23,7 @@ from .core.errors import ConfigurationError, DatabaseError
 from .core.settings import Settings
 from .core.traits import settings_of, trait
 from .handlers import HANDLERS
+from .homeid import read_home_id
 from .localstore import LocalStore
 from .readonly import mark_read_only
 from .reporter import PresenceReporter
@@ -97,6 +98,7 @@ class RtcExtension(ExtensionApp):
         self.reporter = PresenceReporter(client, rooms, owner, settings.heartbeat_seconds)
         self.linking = Linking(
             settings=settings,
+            home_id=read_home_id(root),
             store=store,
             client=client,
             contents_manager=lambda: self.serverapp.contents_manager,

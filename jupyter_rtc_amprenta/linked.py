@@ -79,6 +79,7 @@ class LinkedDocument:
 
     Args:
         room_id: `format:type:file id`.
+        home_id: of the folder that the files are in.
         store: the local store.
         client: of the service and the Y.js server.
         document: the room's document, as jupyter_ydoc sees it, new and empty.
@@ -91,6 +92,7 @@ class LinkedDocument:
     def __init__(
         self,
         room_id: str,
+        home_id: str,
         store: LocalStore,
         client: ServiceClient,
         document: YBaseDoc,
@@ -103,6 +105,7 @@ class LinkedDocument:
         self.split = SplitDocument(document.ydoc, self._keep_shared, self._keep_side)
         self.file: LocalFile
         self.link = Link(room_id, self.split, awareness, self._admit, on_replaced)
+        self._home_id = home_id
         self._store = store
         self._client = client
         self._document = document
@@ -196,7 +199,7 @@ class LinkedDocument:
         path, content = self._on_disk.path, self._on_disk.content
         kind = document_type(self._on_disk.type, path)
         registered = await self._client.register(
-            self._store.home_id, self.room_id, kind, path, title(content, kind, path)
+            self._home_id, self.room_id, kind, path, title(content, kind, path)
         )
         self.file = await self._store.change(self.room_id, document_id=registered.document_id)
 

@@ -39,7 +39,6 @@ class LocalStore:
         DatabaseError: it is there, and is not a store of ours.
 
     Attributes:
-        home_id: by which the service knows the folder that the files are in.
         is_new: nothing was kept here before.
         read_only_paths: of the files whose documents this server's user may only read.
     """
@@ -59,7 +58,7 @@ class LocalStore:
         self.database = Database(URL.create("sqlite", database=str(path)))
         self.log = DocumentLog(self.database)
         try:
-            self.home_id = self.database.call(_prepare)
+            self.database.call(_prepare)
             self.read_only_paths = self.database.call(queries_local.read_only_paths)
         except DatabaseUnavailable as error:
             self.database.close()
@@ -110,10 +109,9 @@ class LocalStore:
         self.database.close()
 
 
-def _prepare(connection: Connection) -> str:
+def _prepare(connection: Connection) -> None:
     metadata.create_all(connection, tables=list(LOG_TABLES))
     local_metadata.create_all(connection)
-    return queries_local.home_id(connection)
 
 
 def _open(connection: Connection, room_id: str, path: str) -> LocalFile:

@@ -47,6 +47,7 @@ class Linking:
 
     Attributes:
         settings: of this server.
+        home_id: of the folder that the files are in; see `homeid.py`.
         store: the local store.
         client: of the service and the Y.js server.
         contents_manager: gives the server's contents manager, once it is there.
@@ -58,6 +59,7 @@ class Linking:
     """
 
     settings: Settings
+    home_id: str
     store: LocalStore
     client: ServiceClient
     contents_manager: Callable[[], Any]
@@ -86,6 +88,7 @@ class LinkedRoom(DocumentRoom):
         self.link_awareness = LinkAwareness(self.awareness, self._tell_clients)
         self.linked = LinkedDocument(
             room_id,
+            self.linking.home_id,
             self.linking.store,
             self.linking.client,
             self._document,

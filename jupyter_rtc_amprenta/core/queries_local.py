@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import Connection, insert, select, update
 
-from .schema import local_files, local_identity
+from .schema import local_files
 
 
 @dataclass(frozen=True)
@@ -31,15 +30,6 @@ class LocalFile:
         """Whether a file with this digest holds what this server wrote or took in last."""
         # A crash after the intent: the file may hold either.
         return digest in (self.saved_digest, self.intent_digest)
-
-
-def home_id(connection: Connection) -> str:
-    """This home's own id, made on the first call: its files are known by it, whichever server serves them."""
-    known = connection.execute(select(local_identity.c.home_id)).scalar()
-    if known is None:
-        known = uuid4().hex
-        connection.execute(insert(local_identity).values(home_id=known))
-    return known
 
 
 def find_file(connection: Connection, room_id: str) -> LocalFile | None:

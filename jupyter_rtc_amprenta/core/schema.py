@@ -258,10 +258,3 @@ local_files = Table(
     # A document has one file here: two would save each other's content.
     UniqueConstraint("document_id", name="uq_local_files_document"),
 )
-
-local_identity = Table(
-    "local_identity",
-    local_metadata,
-    # One row: the home's own id, by which all servers that share it know its files as the same.
-    Column("home_id", String(32), primary_key=True),
-)

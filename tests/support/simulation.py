@@ -30,6 +30,7 @@ from jupyter_rtc_amprenta.core.errors import ServiceError, ServiceUnavailable
 from jupyter_rtc_amprenta.core.queries_people import NewSession
 from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
 from jupyter_rtc_amprenta.demo.ports import any_free_port
+from jupyter_rtc_amprenta.homeid import read_home_id
 from jupyter_rtc_amprenta.localstore import LocalStore
 from jupyter_rtc_amprenta.rooms import LinkedRoom, Linking
 from jupyterhub_service.yjs_server import YjsServer
@@ -189,6 +190,11 @@ class Server:
     def file(self) -> Path:
         return self.home / self.path
 
+    def forget_tab(self) -> None:
+        """The tab was closed, or has been reloaded: what it held is gone."""
+        self.tab.disconnect()
+        self.tab = Tab()
+
     async def start(self) -> None:
         """The server starts, and the tab finds it."""
         if self.room is None:
@@ -205,6 +211,7 @@ class Server:
         events.register_event_schema(EVENTS_SCHEMA_PATH)
         linking = Linking(
             settings=settings.read({}, open_timeout=2.0),
+            home_id=read_home_id(self.home),
             store=self._store,
             client=PlayedService(self.hub, self.user),
             contents_manager=lambda: manager,
