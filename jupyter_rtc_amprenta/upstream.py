@@ -13,9 +13,13 @@ from uuid import uuid4
 
 import jupyter_server_ydoc.app
 import jupyter_server_ydoc.handlers
+from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.serverapp import ServerApp
+from jupyter_server.utils import ensure_async
 from jupyter_server_ydoc.app import YDocExtension
+from jupyter_server_ydoc.handlers import YDocWebSocketHandler
 from jupyter_server_ydoc.rooms import DocumentRoom
+from tornado.web import HTTPError
 
 from .core.errors import ConfigurationError
 from .rooms import LinkedRoom, Linking
@@ -23,6 +27,19 @@ from .rooms import LinkedRoom, Linking
 _MAKES_ROOMS: tuple[ModuleType, ...] = (jupyter_server_ydoc.app, jupyter_server_ydoc.handlers)
 # `~=3.0`: a new major version moves what is leaned on.
 TESTED_VERSIONS = "3."
+
+
+class GuardedRoomHandler(YDocWebSocketHandler):
+    """Upstream makes the room in `prepare`, before it asks who comes: a stranger's socket would leave one behind."""
+
+    async def prepare(self) -> None:
+        await ensure_async(JupyterHandler.prepare(self))
+        user = self.current_user
+        if user is None or not await ensure_async(
+            self.authorizer.is_authorized(self, user, "execute", self.auth_resource)
+        ):
+            raise HTTPError(403)
+        await super().prepare()
 
 
 def find_extension(serverapp: ServerApp) -> YDocExtension:
@@ -49,6 +66,7 @@ def link_rooms(linking: Linking) -> None:
     room_class = type("LinkedRoom", (LinkedRoom,), {"linking": linking})
     for module in _MAKES_ROOMS:
         module.DocumentRoom = room_class
+    jupyter_server_ydoc.app.YDocWebSocketHandler = GuardedRoomHandler
 
 
 def forget_tabs(collaboration: YDocExtension) -> None:
@@ -67,3 +85,4 @@ def unlink_rooms() -> None:
     """Put upstream's room back."""
     for module in _MAKES_ROOMS:
         module.DocumentRoom = DocumentRoom
+    jupyter_server_ydoc.app.YDocWebSocketHandler = YDocWebSocketHandler

@@ -11,7 +11,8 @@ import pytest
 from support.people import Person, sources
 from support.running_demo import RunningDemo
 from support.shared_notebook import NOTEBOOK, home_files
-from support.yjs_client import until
+from support.yjs_client import YjsClient, until
+from tornado.httpclient import HTTPClientError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance, pytest.mark.timeout(300)]
 
@@ -161,3 +162,17 @@ async def test_after_removal_the_link_closes_and_the_copy_stays(reading):
     assert response.status_code == 404
     await at_alice.close()
     await at_bob.close()
+
+
+async def test_a_strangers_socket_leaves_no_room_behind(reading):
+    (reading.alice.home / "private.txt").write_text("private")
+    described = reading.alice.at_server(
+        "PUT", "api/collaboration/session/private.txt", json={"format": "text", "type": "file"}
+    ).json()
+    url = f"{reading.alice.server_url}api/collaboration/room/text:file:{described['fileId']}".replace("http", "ws", 1)
+    with pytest.raises(HTTPClientError) as refused:
+        await YjsClient(url).connect()
+    assert refused.value.code == 403
+    log = (reading.demo.directory / "logs" / "server-alice.log").read_text()
+    assert "Creating FileLoader for: Welcome.ipynb" in log
+    assert "Creating FileLoader for: private.txt" not in log

@@ -293,7 +293,9 @@ class JupyterServer:
             return False
 
     async def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Its tabs must be closed: a Jupyter server waits for them without end, with or without our extension."""
+        """End it; its tabs must be closed by now."""
+        # With or without our extension, a Jupyter server whose rooms' sockets are open waits for them without end.
+        await asyncio.sleep(0.3)
         self._process.send_signal(how)
         await asyncio.to_thread(self._process.wait, 20)
 
