@@ -47,6 +47,7 @@ class SplitDocument:
         self.shared: Doc = Doc()
         self._side: Doc = Doc()
         self._side_state = self._side.get("state", type=Map)
+        self._room_state = room.get("state", type=Map)
         self._on_shared_update = on_shared_update
         self._on_side_update = on_side_update
         self._from_room: deque[bytes] = deque()
@@ -92,7 +93,8 @@ class SplitDocument:
 
     def keep(self, key: str, value: Any) -> None:
         """Write one of the per-server keys. It is in the room once `apply_side` was called with its update."""
-        if self._side_state.get(key) != value:
+        # What sets a whole notebook (YNotebook.set) takes the key out of the room's map.
+        if self._side_state.get(key) != value or key not in self._room_state:
             self._side_state[key] = value
 
     def apply_side(self, update: bytes) -> None:

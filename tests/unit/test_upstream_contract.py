@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, SimpleNamespace
@@ -362,15 +363,15 @@ def test_a_manual_save_is_the_rooms_own_and_is_awaited() -> None:
 
 @pytest.mark.anyio
 async def test_a_handler_without_a_cleanup_delay_cleans_up_nothing(room: DocumentRoom) -> None:
+    for method in (YDocWebSocketHandler.initialize, YDocWebSocketHandler._clean_room):
+        require(
+            "_cleanup_delay" in names_in(method), f"{method.__qualname__} has no _cleanup_delay; see rooms.py"
+        )
     handler: Any = SimpleNamespace(room=room, _cleanup_delay=None)
     require(
         await YDocWebSocketHandler._clean_room(handler) is None,
         "YDocWebSocketHandler._clean_room goes on though _cleanup_delay is None; LinkedRoom._close_for_good sets it",
     )
-    for method in (YDocWebSocketHandler.initialize, YDocWebSocketHandler._clean_room):
-        require(
-            "_cleanup_delay" in names_in(method), f"{method.__qualname__} has no _cleanup_delay; see rooms.py"
-        )
 
 
 def test_a_handler_is_what_a_room_serves_and_can_be_closed() -> None:
