@@ -31,6 +31,7 @@ from .rooms import LinkedRoom, Linking
 from .ystore import LinkedYStore, PostgresYStore
 
 _STOP_SECONDS = 8.0
+_CONTENTS_EVENTS = "https://events.jupyter.org/jupyter_server/contents_service/v1"
 _SETTINGS = (
     "collaboration_yjs_url",
     "database_url",
@@ -103,6 +104,8 @@ class RtcExtension(ExtensionApp):
             client=client,
             contents_manager=lambda: self.serverapp.contents_manager,
             on_clients=self.reporter.changed,
+            id_is_gone=lambda file_id: self._file_ids().get_path(file_id) is None,
+            joining=asyncio.Lock(),
             forget_tabs=lambda: upstream.forget_tabs(collaboration),
             tabs_session=upstream.tabs_session,
             delete_room=lambda room: collaboration.ywebsocket_server.delete_room(room=room),
@@ -110,10 +113,26 @@ class RtcExtension(ExtensionApp):
         )
         collaboration.ystore_class = LinkedYStore.bound_to(store.log)
         self._remember_tabs_with(store, collaboration)
-        mark_read_only(self.serverapp.contents_manager, store.read_only_paths.__contains__)
+        mark_read_only(self.serverapp.contents_manager, store.is_read_only)
+        self.serverapp.event_logger.add_listener(schema_id=_CONTENTS_EVENTS, listener=self._follow_files)
         upstream.link_rooms(self.linking)
         self.mode = "linked"
         self.log.info("Amprenta RTC links documents to %s", settings.collaboration_yjs_url)
+
+    def _file_ids(self) -> Any:
+        return self.serverapp.web_app.settings["file_id_manager"]
+
+    async def _follow_files(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
+        """What is known by its path follows the files; a new file of a deleted one's name is another document."""
+        assert self.linking is not None
+        if data["action"] == "rename":
+            await self.linking.store.moved(data["source_path"].strip("/"), data["path"].strip("/"))
+        elif data["action"] == "delete":
+            path = data["path"].strip("/")
+            for room in list(self.linking.rooms.values()):
+                if room.ready and f"{room.linked.file.path}/".startswith(f"{path}/"):
+                    await room.file_deleted()
+            await self.linking.store.deleted(path)
 
     def _remember_tabs_with(self, store: LocalStore, collaboration: YDocExtension) -> None:
         """Which tabs may come back silently is kept with the histories that they hold, and goes with them.

@@ -20,7 +20,7 @@ from jupyter_server_ydoc.utils import OutOfBandChanges
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from tornado.web import HTTPError
 
-from .core.content import digest
+from .core.content import digest, without_trust
 from .linked import FileContent, FileVerdict, LinkedDocument
 from .readonly import MAY_WRITE
 
@@ -108,10 +108,13 @@ class FileSaver:
             await self._pause(retry)
             try:
                 await self.save()
-            except (HTTPError, OSError) as error:
+            except Exception as error:
                 retry = min(2 * retry + 1, _LONGEST_RETRY_SECONDS)
                 log.error(
-                    "%s can't be saved: %s. It is tried again in %.0f s.", self._file.path, error, retry
+                    "%s can't be saved: %s. It is tried again in %.0f s.",
+                    self._linked.file.path,
+                    error,
+                    retry,
                 )
                 self._unsaved = True
             else:
@@ -148,6 +151,8 @@ class FileSaver:
         self._unsaved = False
         content = self._linked.content()
         await self._linked.intend_to_save(digest(content, self._type))
+        if not self._linked.vouches:
+            content = without_trust(content, self._type)
         model = {"format": self._format, "type": self._type, "content": content}
         # The copy of what one may only read is kept up to date all the same.
         MAY_WRITE.set(True)
@@ -160,7 +165,8 @@ class FileSaver:
             return False
         if saved is None:
             log.warning("%s is not writable: its document is kept, its file is not.", self._file.path)
-            await self._linked.withdraw_intent()
+            # Not writable, or the write was cancelled in its middle, which upstream's loader does not tell apart:
+            # the intent stays, so that the file is recognised whichever content it holds.
             return True
         await self._linked.saved()
         self._hash = saved["hash"]
@@ -222,6 +228,11 @@ class FileSaver:
         )
         log.warning("%s held what could not be merged; it is kept as %s.", path, copy)
 
+    def give_up(self) -> None:
+        """There is no file any more."""
+        self._unsaved = False
+        self._hurry.set()
+
     async def finish(self) -> None:
         """Save what is unsaved, before the room goes."""
         self._hurry.set()
@@ -230,7 +241,9 @@ class FileSaver:
         if self._unsaved:
             try:
                 await self.save()
-            except (HTTPError, OSError) as error:
+            except Exception as error:
                 log.error(
-                    "%s could not be saved: %s. Its edits are in the local store.", self._file.path, error
+                    "%s could not be saved: %s. Its edits are in the local store.",
+                    self._linked.file.path,
+                    error,
                 )

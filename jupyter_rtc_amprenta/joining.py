@@ -9,7 +9,7 @@ from jupyter_server.utils import ensure_async
 from jupyter_ydoc import ydocs as YDOCS
 from pycrdt import Doc
 
-from .core.content import digest
+from .core.content import digest, without_trust
 from .core.errors import ServiceError
 from .core.protocol import EMPTY_UPDATE
 from .localstore import LocalStore
@@ -34,6 +34,11 @@ async def join(linking: Linking, file_ids: Any, document_id: str) -> str:
         ServiceUnavailable: the service or the Y.js server does not answer.
         HTTPError: the file can't be written.
     """
+    async with linking.joining:
+        return await _join(linking, file_ids, document_id)
+
+
+async def _join(linking: Linking, file_ids: Any, document_id: str) -> str:
     manager = linking.contents_manager()
     if (path := await _path_here(linking.store, manager, file_ids, document_id)) is not None:
         return path
@@ -65,7 +70,7 @@ async def _path_here(store: LocalStore, manager: Any, file_ids: Any, document_id
 def _model(state: bytes, file_type: str) -> dict[str, Any]:
     document: Doc = Doc()
     document.apply_update(state)
-    content = YDOCS.get(file_type, YDOCS["file"])(document).get()
+    content = without_trust(YDOCS.get(file_type, YDOCS["file"])(document).get(), file_type)
     return {"type": file_type, "format": "json" if file_type == "notebook" else "text", "content": content}
 
 

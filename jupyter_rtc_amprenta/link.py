@@ -126,6 +126,11 @@ class Link:
             except ServiceError as error:
                 self._become(LinkState.REFUSED, str(error))
                 delay = _REFUSED_RETRY_SECONDS
+            except (
+                Exception
+            ) as error:  # the local store, a proxy's page: a link that ends is never begun again
+                log.exception("document=%s: the link failed", self.name)
+                self._become(LinkState.OFFLINE, str(error))
             # Jitter: every link of a Hub loses the server at the same moment.
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(2 * delay, _LONGEST_RETRY_SECONDS)

@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -87,6 +87,8 @@ class LinkedDocument:
         open_timeout: how long opening waits for the Y.js server, in seconds.
         on_replaced: called when the document must be opened anew.
         on_rights_changed: called with what this server's user may do now, while the document is open.
+        on_dropped: called before a history is dropped that browsers may hold.
+        id_is_gone: whether a file id names no file any more.
     """
 
     def __init__(
@@ -100,6 +102,8 @@ class LinkedDocument:
         open_timeout: float,
         on_replaced: Callable[[str], None],
         on_rights_changed: Callable[[str], None],
+        on_dropped: Callable[[], None],
+        id_is_gone: Callable[[str], bool],
     ) -> None:
         self.room_id = room_id
         self.split = SplitDocument(document.ydoc, self._keep_shared, self._keep_side)
@@ -111,6 +115,8 @@ class LinkedDocument:
         self._document = document
         self._open_timeout = open_timeout
         self._on_rights_changed = on_rights_changed
+        self._on_dropped = on_dropped
+        self._id_is_gone = id_is_gone
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
         self._log_generation = self._side_generation = 1
         self._position: asyncio.Future[int] | int = 0
@@ -123,7 +129,11 @@ class LinkedDocument:
         self._generation = 0
         # A history that browsers may hold was dropped: who comes with it would bring all content a second time.
         self.was_reset = False
+        # What it showed, until it is kept beside.
+        self.dropped: Any = None
         self._seed: bytes | None = None
+        self._shows_file = False
+        self._noting: asyncio.Future[LocalFile] | None = None
 
     @property
     def may_write(self) -> bool:
@@ -145,7 +155,7 @@ class LinkedDocument:
             ServiceUnavailable: its history is at the Y.js server alone, which does not answer.
         """
         self._on_disk = on_disk
-        self.file = await self._store.open(self.room_id, on_disk.path)
+        self.file = await self._store.open(self.room_id, on_disk.path, self._is_the_same_file)
         self._kept, side = await self._store.histories(self.room_id)
         self._log_generation, self._side_generation = self._kept.generation, side.generation
         self._position = self._kept.seq
@@ -159,6 +169,10 @@ class LinkedDocument:
             await self._wait_for_history()
         return await self._judge_file(on_disk)
 
+    def _is_the_same_file(self, before: LocalFile) -> bool:
+        """Whether what was known at this path under another id is this file: the id is gone, the content is ours."""
+        return self._id_is_gone(before.room_id.split(":", 2)[2]) and before.wrote(self._on_disk.digest)
+
     async def _settle(self, timeout: float) -> None:
         try:
             await asyncio.wait_for(self.link.settled.wait(), timeout)
@@ -168,6 +182,7 @@ class LinkedDocument:
     async def _wait_for_history(self) -> None:
         """Ours was dropped, so the document's must be here before anything is shown, or written to the file."""
         if self.link.state is not LinkState.LIVE:
+            self.link.settled.clear()
             await self._settle(_HISTORY_SECONDS)
         if self.link.state is not LinkState.LIVE:
             raise ServiceUnavailable(f"The document can't be loaded from the Y.js server. {self.link.reason}")
@@ -198,10 +213,11 @@ class LinkedDocument:
     async def _register(self) -> None:
         path, content = self._on_disk.path, self._on_disk.content
         kind = document_type(self._on_disk.type, path)
-        registered = await self._client.register(
-            self._home_id, self.room_id, kind, path, title(content, kind, path)
+        name = self.file.registered_as or self.room_id
+        registered = await self._client.register(self._home_id, name, kind, path, title(content, kind, path))
+        self.file = await self._store.change(
+            self.room_id, document_id=registered.document_id, registered_as=name
         )
-        self.file = await self._store.change(self.room_id, document_id=registered.document_id)
 
     async def renamed(self, path: str) -> None:
         """The file has another path now: the document stays, and the service is told.
@@ -227,6 +243,9 @@ class LinkedDocument:
         elif self._decided:
             raise HistoryReplaced("The document has another history than the one that is open here.")
         else:
+            if self._kept.updates:
+                self._on_dropped()
+                self.dropped = self._content_of(self._kept.updates)
             self.file, self._log_generation = await self._store.reset(self.room_id)
             self._position = 0
             self.was_reset = bool(self._kept.updates)
@@ -237,13 +256,8 @@ class LinkedDocument:
         """Whether nothing is here that the Y.js server would refuse: a reader's edits, made before they were one."""
         if credentials.permissions == "read-write":
             return True
-        theirs: Doc = Doc()
-        theirs.apply_update(await self._client.state(document_id))
-        more: list[bytes] = []
-        theirs.observe(lambda event: more.append(event.update))
-        for update in [self.split.shared.get_update()] if self._decided else self._kept.updates:
-            theirs.apply_update(update)
-        return all(update == EMPTY_UPDATE for update in more)
+        ours = [self.split.shared.get_update()] if self._decided else self._kept.updates
+        return not await self._lacks(document_id, ours)
 
     async def _is_first(self, document_id: str, credentials: Credentials) -> bool:
         if credentials.permissions != "read-write":
@@ -254,7 +268,25 @@ class LinkedDocument:
             seed = self._seed = (
                 merge_updates(*self._kept.updates) if self._kept.updates else self._seed_of_file()
             )
-        return await self._client.seed(document_id, seed)
+        return await self._client.seed(document_id, seed) or await self._was_first(document_id)
+
+    async def _was_first(self, document_id: str) -> bool:
+        """Whether our seed is the document's already: it was accepted, and the answer got lost."""
+        first = self._kept.updates[0] if self._kept.updates else self._seed
+        if first is None or first == EMPTY_UPDATE:
+            return False
+        return not await self._lacks(document_id, [first])
+
+    async def _lacks(self, document_id: str, updates: list[bytes]) -> bool:
+        """Whether the Y.js server's document lacks anything of these updates."""
+        theirs: Doc = Doc()
+        theirs.apply_update(await self._client.state(document_id))
+        more: list[bytes] = []
+        subscription = theirs.observe(lambda event: more.append(event.update))
+        for update in updates:
+            theirs.apply_update(update)
+        theirs.unobserve(subscription)
+        return any(update != EMPTY_UPDATE for update in more)
 
     async def was_saving(self, path: str) -> bool:
         """Whether this server ended in the middle of a save of this file."""
@@ -267,8 +299,16 @@ class LinkedDocument:
         if kept or self.file.generation:
             self.split.load(kept, [])
         else:
-            self.split.apply_local(self._seed or self._seed_of_file())
+            self._seed = self._seed or self._seed_of_file()
+            self.split.apply_local(self._seed)
             await self._remember_save(self._on_disk.digest)
+            self._shows_file = True
+
+    def _content_of(self, updates: list[bytes]) -> Any:
+        document = YDOCS.get(self._on_disk.type, YDOCS["file"])()
+        for update in updates:
+            document.ydoc.apply_update(update)
+        return document.get()
 
     def _seed_of_file(self) -> bytes:
         document = YDOCS.get(self._on_disk.type, YDOCS["file"])()
@@ -280,7 +320,7 @@ class LinkedDocument:
         if self.file.saved_extra is not None:
             # It was taken in from the file just before a crash; where it is in the log already, this does nothing.
             self.split.apply_local(self.file.saved_extra)
-        if await self.shows(on_disk):
+        if self._shows_file or await self.shows(on_disk) or await self._is_unchanged_since(on_disk):
             return FileVerdict.AS_IT_IS
         if self.file.wrote(on_disk.digest) or await self._is_torn(on_disk):
             return FileVerdict.WRITE
@@ -319,6 +359,11 @@ class LinkedDocument:
             intent_digest=None,
             intent_seq=None,
         )
+
+    @property
+    def vouches(self) -> bool:
+        """Whether all of it was made on this server, so that its outputs may be signed as trusted here."""
+        return self.file.own and not self.file.others
 
     async def withdraw_intent(self) -> None:
         """The file was not written."""
@@ -364,6 +409,11 @@ class LinkedDocument:
             document.apply_update(update)
         return _Base(seq, extra, document.get_update())
 
+    async def _is_unchanged_since(self, on_disk: FileContent) -> bool:
+        """Whether neither the file nor the document has changed since the last save: it is not written for its form."""
+        last = (self.file.saved_digest, self.file.saved_seq, self.file.saved_extra)
+        return last == (on_disk.digest, await self._position_now(), None)
+
     async def _is_torn(self, on_disk: FileContent) -> bool:
         """Whether a crash has cut our own save short: the file holds the beginning of it, or no notebook at all."""
         if self.file.intent_seq is None:
@@ -394,6 +444,9 @@ class LinkedDocument:
         self._position = self._store.log.append(self.room_id, update, self._log_generation)
         if not remote:
             self.link.send(update)
+        elif not self.file.others:
+            self.file = replace(self.file, others=True)
+            self._noting = asyncio.ensure_future(self._store.change(self.room_id, others=True))
 
     def _keep_side(self, update: bytes) -> None:
         kept = self._store.log.append(side_of(self.room_id), update, self._side_generation)

@@ -7,6 +7,7 @@ the room is (`json:notebook:<file id>`), and the one of the per-server keys, `<r
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,6 @@ class LocalStore:
 
     Attributes:
         is_new: nothing was kept here before.
-        read_only_paths: of the files whose documents this server's user may only read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class LocalStore:
         self.log = DocumentLog(self.database)
         try:
             self.database.call(_prepare)
-            self.read_only_paths = self.database.call(queries_local.read_only_paths)
+            self._read_only = self.database.call(queries_local.read_only_files)
         except DatabaseUnavailable as error:
             self.database.close()
             raise ConfigurationError(
@@ -67,13 +67,21 @@ class LocalStore:
                 "yours has these files open: use that one, or stop it first."
             ) from None
 
-    async def open(self, room_id: str, path: str) -> LocalFile:
+    async def open(
+        self, room_id: str, path: str, adopts: Callable[[LocalFile], bool] | None = None
+    ) -> LocalFile:
         """The room's file, remembered from now on if it is new here; its path is kept up to date.
 
-        A file whose id is new, at a path that was known, is the same file where the known id is gone: only the
-        folder of the files may have outlived a container, without the server's own records.
+        Args:
+            room_id: the room.
+            path: of its file.
+            adopts: whether a file that was known at this path under another id is this one. Only the folder of the
+                files may have outlived a container, without the server's own records; but a new file of an old
+                name is another document, with other people in it. None: it never is.
         """
-        return await self.database.run(_open, room_id, path)
+        before = await self.database.run(_before, room_id, path)
+        adopted = before.room_id if before is not None and adopts is not None and adopts(before) else None
+        return self._noted(await self.database.run(_open, room_id, path, adopted))
 
     async def holding(self, document_id: str) -> LocalFile | None:
         """The file that holds a document here, if there is one."""
@@ -81,15 +89,33 @@ class LocalStore:
 
     async def change(self, room_id: str, **values: Any) -> LocalFile:
         """Write some of a file's columns; see `schema.local_files`."""
-        file = await self.database.run(queries_local.change_file, room_id, **values)
-        (self.read_only_paths.discard if file.permissions == "read-write" else self.read_only_paths.add)(
-            file.path
-        )
-        return file
+        return self._noted(await self.database.run(queries_local.change_file, room_id, **values))
 
     async def forget(self, room_id: str) -> None:
         """A file holds its document no longer."""
+        self._read_only.pop(room_id, None)
         await self.database.run(queries_local.remove_file, room_id)
+
+    async def moved(self, path: str, new_path: str) -> None:
+        """A file or a folder was renamed."""
+        await self.database.run(queries_local.move_files, path, new_path)
+        self._read_only = await self.database.run(queries_local.read_only_files)
+
+    async def deleted(self, path: str) -> None:
+        """A file or a folder was deleted: what has its name after this is something else."""
+        await self.database.run(queries_local.remove_files, path)
+        self._read_only = await self.database.run(queries_local.read_only_files)
+
+    def is_read_only(self, path: str) -> bool:
+        """Whether a file's document may only be read by this server's user."""
+        return path in self._read_only.values()
+
+    def _noted(self, file: LocalFile) -> LocalFile:
+        if file.permissions == "read-only":
+            self._read_only[file.room_id] = file.path
+        else:
+            self._read_only.pop(file.room_id, None)
+        return file
 
     async def histories(self, room_id: str) -> tuple[History, History]:
         """The room's shared history, and the one of its per-server keys."""
@@ -114,17 +140,22 @@ def _prepare(connection: Connection) -> None:
     local_metadata.create_all(connection)
 
 
-def _open(connection: Connection, room_id: str, path: str) -> LocalFile:
+def _before(connection: Connection, room_id: str, path: str) -> LocalFile | None:
+    """What is known at the path of a room that is new."""
+    if queries_local.find_file(connection, room_id) is not None:
+        return None
+    return queries_local.find_by_path(connection, path, room_id.rpartition(":")[0] + ":")
+
+
+def _open(connection: Connection, room_id: str, path: str, adopted: str | None) -> LocalFile:
+    if adopted is not None:
+        queries_local.rename_room(connection, adopted, room_id)
+        queries.rename_document(connection, adopted, room_id)
+        queries.rename_document(connection, side_of(adopted), side_of(room_id))
     if queries_local.find_file(connection, room_id) is None:
-        kind = room_id.rpartition(":")[0] + ":"
-        before = queries_local.find_by_path(connection, path, kind)
-        if before is None:
-            for name in (room_id, side_of(room_id)):
-                queries.create_document(connection, name)
-            return queries_local.add_file(connection, room_id, path)
-        queries_local.rename_room(connection, before.room_id, room_id)
-        queries.rename_document(connection, before.room_id, room_id)
-        queries.rename_document(connection, side_of(before.room_id), side_of(room_id))
+        for name in (room_id, side_of(room_id)):
+            queries.create_document(connection, name)
+        return queries_local.add_file(connection, room_id, path)
     return queries_local.change_file(connection, room_id, path=path)
 
 

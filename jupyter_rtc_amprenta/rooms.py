@@ -27,7 +27,8 @@ from tornado.web import HTTPError
 
 from .client import ServiceClient
 from .core import protocol
-from .core.errors import ProtocolError, ServiceError
+from .core.content import digest
+from .core.errors import ProtocolError, ServiceError, ServiceUnavailable
 from .core.protocol import MessageType
 from .core.settings import Settings
 from .filesaver import FileSaver
@@ -52,6 +53,8 @@ class Linking:
         client: of the service and the Y.js server.
         contents_manager: gives the server's contents manager, once it is there.
         on_clients: called when somebody enters or leaves a room.
+        id_is_gone: whether a file id names no file any more.
+        joining: held by who puts a shared document among the files: two would put it there twice.
         forget_tabs: after this, tabs of before are asked to reload when they come back.
         tabs_session: what tabs of now name as their session.
         delete_room: takes a room out of jupyter-collaboration's list, and stops it.
@@ -64,6 +67,8 @@ class Linking:
     client: ServiceClient
     contents_manager: Callable[[], Any]
     on_clients: Callable[[], None]
+    id_is_gone: Callable[[str], bool]
+    joining: asyncio.Lock
     forget_tabs: Callable[[], None]
     tabs_session: Callable[[], str]
     delete_room: Callable[[LinkedRoom], Awaitable[None]]
@@ -96,6 +101,8 @@ class LinkedRoom(DocumentRoom):
             self.linking.settings.open_timeout,
             self._begin_anew,
             self._rights_changed,
+            self.linking.forget_tabs,
+            self.linking.id_is_gone,
         )
         self._document.keep = self.linked.split.keep
         self._document.may_write = lambda: self.linked.may_write
@@ -109,6 +116,7 @@ class LinkedRoom(DocumentRoom):
         )
         self.on_message = self._drops
         self._stopping: asyncio.Task[None] | None = None
+        self._drops_history = False
 
     async def initialize(self) -> None:
         """Open the document: see `LinkedDocument.open`.
@@ -117,14 +125,29 @@ class LinkedRoom(DocumentRoom):
             HTTPError: the file can't be read.
             ServiceUnavailable: the document is at the Y.js server alone, which does not answer.
         """
+        if self._stopping is not None:
+            raise ServiceUnavailable("It is being closed. Open it again.")
         if self.ready:
             return
+        try:
+            await self._open()
+        except HTTPError:
+            raise
+        except Exception as error:
+            # Whatever it is, upstream puts its text into a close frame, which has 123 bytes; and it would serve a
+            # room that is half open.
+            self.log.exception("Room %s can't be opened", self.room_id)
+            self._stopping = asyncio.create_task(self._stop())
+            raise ServiceUnavailable("It can't be opened now. See the log.") from error
+
+    async def _open(self) -> None:
         await self._wait_for_predecessor()
         self.linking.rooms[self.room_id] = self
         on_disk = await self.saver.load_first()
         verdict = await self.linked.open(on_disk)
-        if self.linked.was_reset:
-            self.linking.forget_tabs()
+        if self.linked.dropped is not None and digest(self.linked.dropped, self._file_type) != on_disk.digest:
+            # What was kept and is in no file yet: edits that were never accepted (rule 7).
+            await self.saver.keep_beside(self.linked.dropped)
         self._document.path = self._file.path
         await self.linked.side_is_kept()
         await self.saver.settle(verdict, on_disk)
@@ -165,10 +188,17 @@ class LinkedRoom(DocumentRoom):
     async def _stop(self) -> None:
         try:
             if self.ready:
-                await self.saver.finish()
-            await self.linked.close()
-            self.link_awareness.stop()
-            await super().stop()
+                try:
+                    await self.saver.finish()
+                except Exception:
+                    self.log.exception("Room %s: its last save failed", self.room_id)
+            try:
+                await self.linked.close()
+                if self._drops_history:
+                    await self.linking.store.reset(self.room_id)
+            finally:
+                self.link_awareness.stop()
+                await super().stop()
         finally:
             if self.linking.rooms.get(self.room_id) is self:
                 del self.linking.rooms[self.room_id]
@@ -186,7 +216,7 @@ class LinkedRoom(DocumentRoom):
         except ProtocolError as error:
             self.log.warning("A browser's message in room %s is left out: %s", self.room_id, error)
             return True
-        return frame.edits and not self.linked.may_write
+        return frame.edits and (self._stopping is not None or not self.linked.may_write)
 
     def _tell_clients(self, message: bytes) -> None:
         for client in list(self.clients):
@@ -235,14 +265,22 @@ class LinkedRoom(DocumentRoom):
         What is here stays in the file; the next opening finds it there without a base, and keeps it as a copy.
         """
         clients = list(self.clients)
-        await self.saver.save()
-        await self.linking.store.reset(self.room_id)
+        # Tabs first: what is dropped below must not come back with one, whatever fails.
         self.linking.forget_tabs()
-        await self.linking.delete_room(self)
         for client in clients:
-            # The room is gone already: the handler must not clean it up a second time.
+            # The handler must not clean the room up a second time.
             client._cleanup_delay = None
             _ask_to_reload(client, "This document was opened anew.")
+        self._drops_history = True
+        await self.linking.delete_room(self)
+
+    async def file_deleted(self) -> None:
+        """The file is gone: so is the room. The document stays with the others."""
+        self.saver.give_up()
+        for client in list(self.clients):
+            client._cleanup_delay = None
+            _ask_to_reload(client, "The file of this document was deleted.")
+        await self.linking.delete_room(self)
 
     def _rights_changed(self, permissions: str) -> None:
         """What a browser typed while it might only read was dropped, and has left a gap: it begins afresh."""

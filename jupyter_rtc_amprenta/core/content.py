@@ -48,6 +48,23 @@ def _canonical(value: Any) -> Any:
     return value
 
 
+def without_trust(content: Any, file_type: str) -> Any:
+    """A notebook without its cells' `trusted` flags, so that saving it signs nothing.
+
+    The flags travel in the shared document: whoever may write could set them, and his output's JavaScript would run
+    in another person's JupyterLab, signed by that person's own server.
+    """
+    if file_type != "notebook":
+        return content
+    cells = [
+        cell | {"metadata": {key: value for key, value in cell["metadata"].items() if key != "trusted"}}
+        if "metadata" in cell
+        else cell
+        for cell in content["cells"]
+    ]
+    return content | {"cells": cells}
+
+
 def document_type(file_type: str, path: str) -> str:
     """The kind of document, as the REST API names it: `notebook`, `python`, `markdown`, `json` or `text`."""
     return "notebook" if file_type == "notebook" else _TYPES.get(PurePosixPath(path).suffix.lower(), "text")
@@ -57,7 +74,9 @@ def title(content: str | dict[str, Any], kind: str, path: str) -> str:
     """The first heading of a notebook or a Markdown file, else the file's name."""
     texts: list[Any] = []
     if kind == "notebook" and isinstance(content, dict):
-        texts = [cell.get("source") for cell in content.get("cells", []) if cell.get("cell_type") == "markdown"]
+        texts = [
+            cell.get("source") for cell in content.get("cells", []) if cell.get("cell_type") == "markdown"
+        ]
     elif kind == "markdown":
         texts = [content]
     headings = (heading for text in texts if (heading := _heading(_text(text))))

@@ -20,6 +20,8 @@ class LocalFile:
     generation: int
     permissions: str
     own: bool
+    registered_as: str | None
+    others: bool
     saved_digest: str | None
     saved_seq: int | None
     saved_extra: bytes | None
@@ -55,9 +57,25 @@ def find_by_path(connection: Connection, path: str, room_kind: str) -> LocalFile
     return None if row is None else LocalFile(**row._mapping)
 
 
-def read_only_paths(connection: Connection) -> set[str]:
-    """The paths of the files whose documents this server's user may only read."""
-    return set(connection.execute(select(local_files.c.path).filter_by(permissions="read-only")).scalars())
+def read_only_files(connection: Connection) -> dict[str, str]:
+    """The files, path by room, whose documents this server's user may only read."""
+    columns = (local_files.c.room_id, local_files.c.path)
+    rows = connection.execute(select(*columns).filter_by(permissions="read-only"))
+    return {row.room_id: row.path for row in rows}
+
+
+def move_files(connection: Connection, path: str, new_path: str) -> None:
+    """A file, or a folder with all in it, has another path now."""
+    rows = connection.execute(select(local_files.c.room_id, local_files.c.path)).all()
+    for row in rows:
+        if row.path == path or row.path.startswith(f"{path}/"):
+            change_file(connection, row.room_id, path=new_path + row.path.removeprefix(path))
+
+
+def remove_files(connection: Connection, path: str) -> None:
+    """A file, or a folder with all in it, was deleted."""
+    below = local_files.c.path.startswith(f"{path}/", autoescape=True)
+    connection.execute(local_files.delete().where((local_files.c.path == path) | below))
 
 
 def rename_room(connection: Connection, room_id: str, new_room_id: str) -> None:

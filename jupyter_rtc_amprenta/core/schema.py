@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     true,
 )
 
@@ -246,6 +247,10 @@ local_files = Table(
     Column("permissions", String(20), nullable=False, server_default="read-write"),
     # Whether the file is its owner's, rather than a copy that a participant has joined.
     Column("own", Boolean, nullable=False, server_default=true()),
+    # The name under which the service knows the file: its room's at the time; file ids may be lost since.
+    Column("registered_as", String(200)),
+    # Whether somebody else's edits have come: from then on no content is signed as trusted here.
+    Column("others", Boolean, nullable=False, server_default=false()),
     # What the file holds, and the document that it shows: the log up to a position, and then `saved_extra`, an
     # outside change that was taken in from the file. The intent is committed before the file is written, so
     # that a crash in between is recognised (rule 2).

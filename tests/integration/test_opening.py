@@ -116,6 +116,44 @@ async def test_rows_4_and_5_a_history_begins_without_the_yjs_server_and_is_accep
     assert world.kept_beside() == []
 
 
+async def test_unsaved_edits_of_a_history_that_is_dropped_are_kept_beside(world):
+    """bob's server dies before it has saved, and he becomes a reader: what he typed is in the local store alone."""
+    await world.shared()
+    await world.hub.crash()
+    world.bob.room._save_delay = 600
+    world.bob.tab.type("typed ", 0)
+    await until(lambda: world.bob.room._document.get() == "typed base\n")
+    await world.bob.room.linked._store.log.flush()
+    await world.bob.crash()
+    assert world.bob.file.read_text() == "base\n"
+    world.bob.forget_tab()
+    change = update(participants).where(participants.c.username == "bob").values(permissions="read-only")
+    await world.hub.database.run(lambda connection: connection.execute(change))
+    await world.hub.start()
+    await world.bob.start()
+    await world.both_show("base\n")
+    assert world.kept_beside(world.bob) == ["typed base\n"]
+
+
+async def test_a_seed_whose_answer_got_lost_is_ours(world):
+    await world.hub.crash()
+    await world.alice.start()
+    seed = world.alice.room.linked._seed
+    await world.hub.start()
+    log = DocumentLog(world.hub.database)
+    await until(lambda: world.alice.room.linked.link.state == "live")
+    await world.alice.stop()
+    assert seed is not None and (await log.read(DOCUMENT)).updates[0] == seed
+    # As if the answer had not come: the server does not know that it was accepted, and has typed on.
+    store = world.alice.forget_generation()
+    world.alice.tab.type("typed on ", 0)
+    await store
+    await world.alice.start()
+    await world.committed(world.alice)
+    await world.alice_shows("typed on base\n")
+    assert world.kept_beside() == []
+
+
 async def seed_elsewhere(world: World, text: str) -> None:
     """Another server of alice's home has begun the document meanwhile."""
     log = DocumentLog(world.hub.database)
@@ -254,3 +292,15 @@ async def test_row_13_a_save_that_was_cut_short(world, left):
     await world.alice.start()
     await world.alice_shows("a longer base\n")
     assert world.kept_beside() == []
+
+
+async def test_a_new_file_of_an_old_name_is_another_document(world):
+    """What was shared was deleted; bob must never see what is in the new file of its name."""
+    await world.shared()
+    await world.alice.stop()
+    world.alice.forget_tab()
+    await world.alice.replace_file("private\n")
+    await world.alice.start()
+    await world.alice_shows("private\n")
+    assert world.alice.room.linked.file.own
+    assert "private" not in world.bob.tab.text + world.bob.file.read_text()

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from jupyter_rtc_amprenta.core import queries, queries_people, settings
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.errors import ServiceError, ServiceUnavailable
 from jupyter_rtc_amprenta.core.queries_people import NewSession
+from jupyter_rtc_amprenta.core.schema import local_files
 from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
 from jupyter_rtc_amprenta.demo.ports import any_free_port
 from jupyter_rtc_amprenta.homeid import read_home_id
@@ -50,8 +52,8 @@ class PlayedService(ServiceClient):
 
     async def register(self, volume: str, room_id: str, kind: str, path: str, title: str) -> Registration:
         new = NewSession(f"text_{self._user}", self._user, volume, room_id, kind, path, title)
-        await self._hub.database.run(_register, new)
-        return Registration(f"text_{self._user}", 1, "read-write")
+        document_id = await self._hub.database.run(_register, new)
+        return Registration(document_id, 1, "read-write")
 
     async def credentials(self, document_id: str, renew: bool = False) -> Credentials:
         if not self._hub.is_up:
@@ -67,9 +69,16 @@ class PlayedService(ServiceClient):
         return Credentials(token, permissions, generation, 2e9)
 
 
-def _register(connection: Any, new: NewSession) -> None:
+def _register(connection: Any, new: NewSession) -> str:
     queries_people.remember_user(connection, new.owner)
-    queries_people.register_session(connection, new)
+    if queries_people.session_exists(connection, new.document_id) and not _is_known(connection, new):
+        # The first file's document has a short name, for the tests to find it.
+        new = replace(new, document_id=f"{new.document_id}_{new.file_id[-6:]}")
+    return queries_people.register_session(connection, new)[0]
+
+
+def _is_known(connection: Any, new: NewSession) -> bool:
+    return queries_people._session_of_file(connection, new) is not None
 
 
 def _let_in(connection: Any, document_id: str, user: str) -> None:
@@ -190,6 +199,22 @@ class Server:
     def file(self) -> Path:
         return self.home / self.path
 
+    async def forget_generation(self) -> None:
+        """The local store knows no more that the Y.js server has accepted its history."""
+        store = LocalStore(self.home / ".jupyter" / "rtc_rooms.db")
+        await store.database.run(lambda c: c.execute(local_files.update().values(generation=0)))
+        await store.close()
+
+    async def replace_file(self, text: str) -> None:
+        """The file is deleted, and a new one of its name is made."""
+        ids = self._file_ids()
+        self.file.unlink()
+        ids.delete(self.path)
+        self.file.write_text(text)
+
+    def _file_ids(self) -> ArbitraryFileIdManager:
+        return ArbitraryFileIdManager(root_dir=str(self.home), db_path=str(self.home / ".ids.db"))
+
     def forget_tab(self) -> None:
         """The tab was closed, or has been reloaded: what it held is gone."""
         self.tab.disconnect()
@@ -204,7 +229,7 @@ class Server:
 
     async def _open(self) -> None:
         manager = AsyncLargeFileManager(root_dir=str(self.home))
-        ids = ArbitraryFileIdManager(root_dir=str(self.home), db_path=str(self.home / ".ids.db"))
+        ids = self._file_ids()
         loader = FileLoader(ids.index(self.path), ids, manager, log, poll_interval=0.2)
         self._store = LocalStore(self.home / ".jupyter" / "rtc_rooms.db")
         events = EventLogger()
@@ -216,6 +241,8 @@ class Server:
             client=PlayedService(self.hub, self.user),
             contents_manager=lambda: manager,
             on_clients=lambda: None,
+            id_is_gone=lambda file_id: ids.get_path(file_id) is None,
+            joining=asyncio.Lock(),
             forget_tabs=lambda: None,
             tabs_session=lambda: "",
             delete_room=LinkedRoom.stop,
@@ -256,7 +283,7 @@ class Server:
         state = await PlayedService(self.hub, self.user).state(document_id)
         model = joining._model(state, "file")
         self.file.write_text(model["content"])
-        ids = ArbitraryFileIdManager(root_dir=str(self.home), db_path=str(self.home / ".ids.db"))
+        ids = self._file_ids()
         store = LocalStore(self.home / ".jupyter" / "rtc_rooms.db")
         described = {"document_id": document_id, "generation": 1, "permissions": "read-write"}
         found = joining.digest(model["content"], "file")

@@ -20,8 +20,11 @@ from typing import Any
 import jupyter_server_ydoc.app
 import jupyter_server_ydoc.handlers
 import jupyter_server_ydoc.rooms
+import jupyter_server_ydoc.utils
 import jupyter_ydoc
 import pytest
+from jupyter_server.auth.utils import HTTP_METHOD_TO_AUTH_ACTION
+from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.extension.manager import ExtensionManager
 from jupyter_server.services.contents.filemanager import AsyncFileContentsManager, FileContentsManager
@@ -30,7 +33,12 @@ from jupyter_server_ydoc.handlers import DocSessionHandler, TimelineHandler, YDo
 from jupyter_server_ydoc.loaders import FileLoader
 from jupyter_server_ydoc.rooms import DocumentRoom
 from jupyter_server_ydoc.test_utils import FakeEventLogger, FakeFileIDManager
-from jupyter_server_ydoc.utils import LogLevel, OutOfBandChanges
+from jupyter_server_ydoc.utils import (
+    LogLevel,
+    OutOfBandChanges,
+    check_session_compatibility,
+    save_current_session,
+)
 from jupyter_server_ydoc.websocketserver import JupyterWebsocketServer
 from jupyter_ydoc import YNotebook, YUnicode, ydocs
 from jupyter_ydoc.ybasedoc import YBaseDoc
@@ -171,15 +179,49 @@ def test_a_rooms_parameters() -> None:
     )
 
 
+def test_the_handler_of_rooms_is_taken_from_the_modules_global_name() -> None:
+    found = getattr(jupyter_server_ydoc.app, "YDocWebSocketHandler", None)
+    require(
+        found is YDocWebSocketHandler, "jupyter_server_ydoc.app.YDocWebSocketHandler; link_rooms replaces it"
+    )
+    names = names_in(YDocExtension.initialize_handlers)
+    require(
+        "YDocWebSocketHandler" in names, "initialize_handlers names its handler otherwise; see link_rooms"
+    )
+
+
+def test_a_handler_makes_its_room_in_prepare_where_strangers_are_sent_away_first() -> None:
+    prepare = YDocWebSocketHandler.prepare
+    require(
+        inspect.iscoroutinefunction(prepare),
+        "YDocWebSocketHandler.prepare is no coroutine; GuardedRoomHandler",
+    )
+    require(
+        "prepare" in vars(JupyterHandler),
+        "JupyterHandler.prepare, which finds out who comes; GuardedRoomHandler",
+    )
+    require(
+        "start_room" in names_in(prepare),
+        "rooms are not made in YDocWebSocketHandler.prepare; GuardedRoomHandler",
+    )
+    resource = getattr(YDocWebSocketHandler, "auth_resource", None)
+    require(resource == "contents", f"auth_resource is {resource}; GuardedRoomHandler asks for it")
+    action = HTTP_METHOD_TO_AUTH_ACTION.get("WEBSOCKET")
+    require(action == "execute", f"a websocket asks for {action!r}; GuardedRoomHandler asks for the same")
+
+
 def test_our_room_stands_where_upstreams_stood_and_is_taken_away_again() -> None:
     linking: Any = SimpleNamespace()
     try:
         upstream.link_rooms(linking)
         for module in (jupyter_server_ydoc.app, jupyter_server_ydoc.handlers):
             assert issubclass(module.DocumentRoom, LinkedRoom) and module.DocumentRoom.linking is linking
+        assert issubclass(jupyter_server_ydoc.app.YDocWebSocketHandler, YDocWebSocketHandler)
+        assert jupyter_server_ydoc.app.YDocWebSocketHandler is not YDocWebSocketHandler
     finally:
         upstream.unlink_rooms()
     assert jupyter_server_ydoc.app.DocumentRoom is jupyter_server_ydoc.handlers.DocumentRoom is DocumentRoom
+    assert jupyter_server_ydoc.app.YDocWebSocketHandler is YDocWebSocketHandler
 
 
 # --- a room's inside ---
@@ -394,6 +436,25 @@ def test_a_tabs_session_is_read_from_the_handlers_module_each_time(method: Any) 
     )
 
 
+@pytest.mark.anyio
+async def test_a_tab_that_was_forgotten_is_asked_to_reload_when_it_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upstream compares a tab's session in two modules: in `handlers`, and in `utils` once more."""
+    for module in (jupyter_server_ydoc.handlers, jupyter_server_ydoc.utils):
+        monkeypatch.setattr(module, "SERVER_SESSION", module.SERVER_SESSION)
+    kept = str(tmp_path / "tabs.json")
+    root, old, installed = str(tmp_path), upstream.tabs_session(), version("jupyter-server-ydoc")
+    await save_current_session(root, old, installed, asyncio.Lock(), session_store_path=kept)
+    known = check_session_compatibility(root, old, installed, session_store_path=kept)
+    require(known == (False, ""), "a session of this server is refused; utils.check_session_compatibility")
+    collaboration: Any = SimpleNamespace(session_store_path=kept)
+    upstream.forget_tabs(collaboration)
+    assert upstream.tabs_session() != old
+    forgotten = check_session_compatibility(root, old, installed, session_store_path=kept)
+    assert forgotten == (True, "unknown_session"), "a tab of before forget_tabs comes back silently"
+
+
 def test_where_sessions_are_kept_is_an_option_that_is_read_late() -> None:
     require(
         YDocExtension.class_traits().get("session_store_path"),
@@ -515,7 +576,9 @@ async def test_a_file_that_is_not_writable_gives_none(loader: FileLoader, manage
     # As readonly.py does.
     manager.get = read_only
     await loader.load_content("text", "file")
-    saved = await loader.maybe_save_content({"format": "text", "type": "file", "content": "x"})
+    saved: Any = "an exception"
+    with suppress(OSError):
+        saved = await loader.maybe_save_content({"format": "text", "type": "file", "content": "x"})
     require(
         saved is None,
         "maybe_save_content no longer gives None for a file that is not writable; see filesaver.py",
@@ -554,6 +617,10 @@ def test_a_contents_manager_finds_a_free_name_and_can_be_wrapped(
 ) -> None:
     require_parameters(
         contents_manager.increment_filename, "self filename [path] [insert]", "FileSaver.keep_beside"
+    )
+    require(
+        "require_hash" in inspect.signature(contents_manager.get).parameters,
+        "contents_manager.get(require_hash)",
     )
     made = contents_manager(root_dir=str(tmp_path))
     made.get = wrapped = lambda path: {}
