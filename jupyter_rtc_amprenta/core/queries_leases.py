@@ -74,7 +74,8 @@ def require_free(connection: Connection, document_id: str) -> None:
 
 def _refusal(holder: str) -> str:
     # A browser is shown it in a close frame, which has room for 123 bytes.
-    return f"It is open on {holder[:40]}. Close it there, or link both servers (JUPYTER_COLLABORATION_YJS_URL)."
+    name = holder.encode()[:36].decode(errors="ignore")
+    return f"It is open on {name}. Close it there, or link both servers (JUPYTER_COLLABORATION_YJS_URL)."
 
 
 def _time(connection: Connection) -> datetime:

@@ -227,6 +227,13 @@ VARIABLES: tuple[Variable, ...] = (
         _count,
     ),
     Variable(
+        "RTC_LEASE_SECONDS",
+        "lease_seconds",
+        30.0,
+        "Direct mode: how long a document stays closed to other servers after its server has died, in seconds.",
+        _seconds,
+    ),
+    Variable(
         "RTC_SPOOL_FOLDER",
         "spool_folder",
         "",
@@ -290,6 +297,7 @@ class Settings:
     history_updates: int
     version_seconds: float
     automatic_versions: int
+    lease_seconds: float
     spool_folder: str
     invite_seconds: float
     token_seconds: float

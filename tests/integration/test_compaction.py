@@ -155,7 +155,7 @@ async def test_recorded_positions_stay_readable(any_database: Database, policy: 
     author = await _written(log, 10)
     await log.compact("d")
     for _ in range(2):
-        for position in (3, 7, 10):
+        for position in (3, 7):
             assert text_of(await log.read("d", until=position)) == "".join(f"{n} " for n in range(position))
         await log.append("d", author.write(f"{10} "), 1)
         await log.compact("d")
@@ -272,7 +272,7 @@ async def test_documents_that_are_edited_much_are_compacted_in_the_background(
     author = await _written(log, 60)
     await _written(log, 10, "little")
     async with asyncio.timeout(10):
-        while (await any_database.run(queries_compaction.stored, "d")).updates:
+        while (await any_database.run(queries_compaction.stored, "d")).updates:  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(0.01)
     assert (await any_database.run(queries_compaction.stored, "little")).updates == 10
     assert text_of(await log.read("d")) == str(author.text)
