@@ -106,7 +106,7 @@ class EncryptionKeys:
             raise EncryptionError(f"The document is encrypted with key {key_id}, which RTC_ENCRYPTION_KEYS lacks.")
         try:
             packed = self._cipher(key_id, document_id).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place)
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise EncryptionError(
                 f"The document can't be decrypted: key {key_id} is another one, or the data was altered."
             ) from None

@@ -99,7 +99,7 @@ class Spool:
     def keep_refused(self, updates: Iterable[Pending]) -> None:
         """What the log refuses for good is kept beside, for a person to look at."""
         path = Path(self._file.name).with_suffix(".refused")
-        with open(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "ab") as file:
+        with open(path, "ab", opener=_opened) as file:
             file.write(b"".join(map(self._record, updates)))
         log.error("Edits that the log refused are kept in %s.", path)
 
@@ -156,10 +156,15 @@ class Spool:
 
 
 def _locked(path: Path) -> BinaryIO:
-    file = open(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "r+b")  # noqa: SIM115 - open as long as the process is
+    file = open(path, "r+b", opener=_opened)  # noqa: SIM115 - open as long as the process is there
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
         raise
     return file
+
+
+def _opened(path: str, flags: int) -> int:
+    # Only its owner may read it: it holds what people write.
+    return os.open(path, flags | os.O_CREAT, 0o600)
