@@ -88,10 +88,10 @@ class LogMachine(RuleBasedStateMachine):
 
     # --- what the log does ---
 
-    @precondition(lambda self: self.unsent)
     @rule()
     def commits(self) -> None:
-        batch = self.unsent
+        if not (batch := self.unsent):
+            return
         self.unsent = []
         positions = self.database.call(queries.append, batch, self.keys)[self.document_id]
         assert positions == list(range(self.seq + 1, self.seq + 1 + len(batch)))
@@ -117,7 +117,6 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule()
     def restarts(self) -> None:
-        self.database.call(queries.append, self.sent[-3:], self.keys)
         if not self.unsent:
             self.writer, self.writer_seq, self.sent = uuid4().hex, 0, []
 
@@ -136,6 +135,8 @@ class LogMachine(RuleBasedStateMachine):
                 self.database.call(compact)
         else:
             self.database.call(compact)
+            # Whose answer was lost comes now.
+            self.database.call(queries.append, self.sent[-3:], self.keys)
 
     @rule()
     def records_a_position(self) -> None:
@@ -153,6 +154,7 @@ class LogMachine(RuleBasedStateMachine):
     def gets_a_key_that_only_new_rows_use(self) -> None:
         self.keys = EncryptionKeys(new_keys(uuid4().hex[:8])._keys | self.keys._keys)
 
+    @precondition(lambda self: self.seq > 3)
     @rule()
     def is_reset(self) -> None:
         self.generation = self.database.call(queries.reset_document, self.document_id)
@@ -195,8 +197,8 @@ def test_whatever_happens_the_content_is_what_was_committed(
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=25,
-                stateful_step_count=30,
+                max_examples=40,
+                stateful_step_count=50,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
             ),
