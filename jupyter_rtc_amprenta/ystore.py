@@ -32,7 +32,7 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
 
     Args:
         path: upstream's name of the history, such as `.notebook:<file id>.y`.
-        metadata_callback: as upstream's stores take it; what it gives is not kept.
+        metadata_callback: as upstream's stores take it; what it gives is kept with each update.
         log: where to log.
         config: traitlets' configuration.
     """
@@ -68,10 +68,13 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
     async def write(self, data: bytes) -> None:
         """Append an update; done once it is committed. Its place is fixed before anything is awaited.
 
+        (Unless a `metadata_callback` was given, which may have to be awaited; jupyter-collaboration gives none.)
+
         Raises:
             DatabaseError, DocumentError.
         """
-        await self._document_log().append(self.document_id, data, generation=None)
+        metadata = await self.get_metadata() if self.metadata_callback is not None else None
+        await self._document_log().append(self.document_id, data, generation=None, metadata=metadata)
 
     async def apply_updates(self, ydoc: Doc) -> None:
         """Load the document, as a room does that will write it.
@@ -92,7 +95,7 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
         await apply_updates(ydoc, history.updates)
 
     async def read(self) -> AsyncIterator[StoreItem]:  # type: ignore[override]
-        """The history that is kept, in order, each with empty metadata and its time in seconds. Needs no lease.
+        """The history that is kept, in order, each with its metadata and its time in seconds. Needs no lease.
 
         Raises:
             YDocNotFound: there are none.
@@ -169,4 +172,4 @@ async def _items(log: DocumentLog, document_id: str) -> AsyncIterator[StoreItem]
     if history.snapshot is not None:
         yield history.snapshot, b"", history.snapshot_at.timestamp() if history.snapshot_at else 0.0
     for entry in history.entries:
-        yield entry.payload, b"", entry.created_at.timestamp()
+        yield entry.payload, entry.metadata or b"", entry.created_at.timestamp()

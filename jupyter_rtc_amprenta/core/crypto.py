@@ -36,6 +36,11 @@ def update_place(document_id: str, generation: int, writer: str, writer_seq: int
     return "\0".join(("update", document_id, str(generation), writer, str(writer_seq))).encode()
 
 
+def metadata_place(document_id: str, generation: int, writer: str, writer_seq: int) -> bytes:
+    """The associated data of an update's metadata."""
+    return b"metadata of " + update_place(document_id, generation, writer, writer_seq)
+
+
 def snapshot_place(document_id: str, generation: int, seq: int) -> bytes:
     """The associated data of a snapshot."""
     return "\0".join(("snapshot", document_id, str(generation), str(seq))).encode()

@@ -52,19 +52,22 @@ class DocumentLog:
 
     # --- writing ---
 
-    def append(self, document_id: str, payload: bytes, generation: int | None) -> asyncio.Future[int]:
+    def append(
+        self, document_id: str, payload: bytes, generation: int | None, metadata: bytes | None = None
+    ) -> asyncio.Future[int]:
         """Append an update. Its place among this process's updates is fixed when this returns.
 
         Args:
             document_id: a document that the log knows (`create`).
             payload: the Yjs update.
             generation: of the history that the update was made on; see `queries.Pending`.
+            metadata: kept with the update until it is compacted.
 
         Returns:
             a future of the log's position once it is committed. It may raise DocumentNotFound, GenerationChanged,
             LeaseLost or DocumentTooLarge. It need not be awaited, and cancelling it does not cancel the write.
         """
-        return self._writer.submit(self._numbered(document_id, payload, generation))
+        return self._writer.submit(self._numbered(document_id, payload, generation, metadata))
 
     async def append_first(self, document_id: str, payload: bytes, generation: int) -> bool:
         """Append the seed: only if nothing was ever appended to this document.
@@ -179,11 +182,12 @@ class DocumentLog:
 
     # --- the writer's transaction ---
 
-    def _numbered(self, document_id: str, payload: bytes, generation: int | None) -> Pending:
+    def _numbered(
+        self, document_id: str, payload: bytes, generation: int | None, metadata: bytes | None
+    ) -> Pending:
         number = self._writer_seq[document_id] = self._writer_seq.get(document_id, 0) + 1
-        return Pending(
-            document_id, generation, self._writer_id, number, payload, self.lease_epochs.get(document_id)
-        )
+        epoch = self.lease_epochs.get(document_id)
+        return Pending(document_id, generation, self._writer_id, number, payload, epoch, metadata)
 
     async def _commit(self, batch: list[Pending]) -> dict[str, list[int] | RtcError]:
         outcome = await self._append(batch)

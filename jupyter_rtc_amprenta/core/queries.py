@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ARRAY, Connection, Row, Text, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from .crypto import PLAIN, EncryptionKeys, update_place
+from .crypto import PLAIN, EncryptionKeys, metadata_place, update_place
 from .errors import (
     DocumentError,
     DocumentNotFound,
@@ -42,6 +42,7 @@ class Pending:
         writer_seq: the writer's own count for this document, from 1: what makes a second try harmless.
         payload: the Yjs update.
         lease_epoch: of the lease that the writer holds (direct mode); None: none is asked for.
+        metadata: what a Y-store was given along with it; gone once the update is compacted.
     """
 
     document_id: str
@@ -50,6 +51,7 @@ class Pending:
     writer_seq: int
     payload: bytes
     lease_epoch: int | None = None
+    metadata: bytes | None = None
 
 
 def create_document(connection: Connection, document_id: str) -> int:
@@ -176,8 +178,11 @@ def has_tail(connection: Connection, document_id: str, size: int) -> bool:
 
 
 def _row(pending: Pending, generation: int, seq: int, keys: EncryptionKeys, time: datetime) -> dict[str, Any]:
-    place = update_place(pending.document_id, generation, pending.writer, pending.writer_seq)
-    payload, key_id = keys.seal(pending.payload, pending.document_id, place)
+    place = (pending.document_id, generation, pending.writer, pending.writer_seq)
+    payload, key_id = keys.seal(pending.payload, pending.document_id, update_place(*place))
+    metadata = pending.metadata
+    if metadata is not None:
+        metadata, _ = keys.seal(metadata, pending.document_id, metadata_place(*place))
     return {
         "document_id": pending.document_id,
         "generation": generation,
@@ -185,6 +190,7 @@ def _row(pending: Pending, generation: int, seq: int, keys: EncryptionKeys, time
         "writer": pending.writer,
         "writer_seq": pending.writer_seq,
         "payload": payload,
+        "metadata": metadata,
         "key_id": key_id,
         "created_at": time,
     }

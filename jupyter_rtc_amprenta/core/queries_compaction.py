@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, delete, func, insert, select, update
 
 from . import queries
-from .crypto import EncryptionKeys, snapshot_place, update_place
+from .crypto import EncryptionKeys, metadata_place, snapshot_place, update_place
 from .schema import now, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
 
 # A writer is one run of a process; after this long nothing of it is tried again. (Were it, the update would be in
@@ -119,29 +120,36 @@ def encrypt_anew(connection: Connection, document_id: str, keys: EncryptionKeys,
 def _encrypt_rows(connection: Connection, document_id: str, table: Table, keys: EncryptionKeys, most: int) -> int:
     other = table.c.key_id.is_distinct_from(keys.key_id)
     query = select(table).filter_by(document_id=document_id).where(other).order_by(table.c.seq).limit(most)
-    rows = []
-    for row in connection.execute(query).all():
-        if table is yjs_updates:
-            place = update_place(document_id, row.generation, row.writer, row.writer_seq)
-        else:
-            place = snapshot_place(document_id, row.generation, row.seq)
-        payload, key_id = keys.seal(keys.open(bytes(row.payload), row.key_id, document_id, place), document_id, place)
-        rows.append({"at_generation": row.generation, "at_seq": row.seq, "payload": payload, "key_id": key_id})
-    if rows:
-        _replace_payloads(connection, document_id, table, rows)
+    rows = [
+        {"at_generation": row.generation, "at_seq": row.seq, "key_id": keys.key_id}
+        | {
+            column: keys.seal(keys.open(bytes(value), row.key_id, document_id, place), document_id, place)[0]
+            for column, value, place in _sealed(row, table)
+        }
+        for row in connection.execute(query).all()
+    ]
+    for columns in {frozenset(row) for row in rows}:
+        _replace(connection, document_id, table, [row for row in rows if row.keys() == columns])
     return len(rows)
 
 
-def _replace_payloads(
-    connection: Connection, document_id: str, table: Table, rows: Sequence[dict[str, object]]
-) -> None:
+def _sealed(row: Row[Any], table: Table) -> list[tuple[str, bytes, bytes]]:
+    """What of a row is encrypted: column, value and place."""
+    if table is yjs_snapshots:
+        return [("payload", row.payload, snapshot_place(row.document_id, row.generation, row.seq))]
+    place = (row.document_id, row.generation, row.writer, row.writer_seq)
+    values = [("payload", row.payload, update_place(*place)), ("metadata", row.metadata, metadata_place(*place))]
+    return [part for part in values if part[1] is not None]
+
+
+def _replace(connection: Connection, document_id: str, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     statement = update(table).where(
         table.c.document_id == document_id,
         table.c.generation == bindparam("at_generation"),
         table.c.seq == bindparam("at_seq"),
     )
-    values = {"payload": bindparam("payload"), "key_id": bindparam("key_id")}
-    connection.execute(statement.values(values), rows)
+    names = [name for name in rows[0] if not name.startswith("at_")]
+    connection.execute(statement.values({name: bindparam(name) for name in names}), rows)
 
 
 def rows_not_encrypted_with(connection: Connection, key_id: str | None) -> int:

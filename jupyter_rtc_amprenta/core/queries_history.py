@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select, text
 
-from .crypto import PLAIN, EncryptionKeys, snapshot_place, update_place
+from .crypto import PLAIN, EncryptionKeys, metadata_place, snapshot_place, update_place
 from .errors import DatabaseError, DocumentNotFound, HistoryCompacted
 from .schema import yjs_documents, yjs_snapshots, yjs_updates
 
@@ -20,6 +20,7 @@ class Entry:
     seq: int
     payload: bytes
     created_at: datetime
+    metadata: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def read_history(
         if until is not None and until < document.seq:
             raise HistoryCompacted(f"The document's state at position {until} is not kept any more.")
         raise DatabaseError("Updates are missing in the database: restore it from a backup.")
-    entries = tuple(Entry(row.seq, _opened(row, at, keys), row.created_at) for row in rows)
+    entries = tuple(_entry(row, at, keys) for row in rows)
     if snapshot is None:
         return History(document.generation, limit, None, entries)
     place = snapshot_place(document_id, document.generation, snapshot.seq)
@@ -120,13 +121,17 @@ def _newest_snapshot(at: dict[str, Any], limit: int) -> Select[Any]:
 
 def _rows(at: dict[str, Any], after: int, limit: int) -> Select[Any]:
     table = yjs_updates.c
-    columns = (table.seq, table.writer, table.writer_seq, table.payload, table.key_id, table.created_at)
+    columns = (table.seq, table.writer, table.writer_seq, table.payload, table.metadata)
+    columns += (table.key_id, table.created_at)
     return select(*columns).filter_by(**at).where(table.seq > after, table.seq <= limit).order_by(table.seq)
 
 
-def _opened(row: Row[Any], at: dict[str, Any], keys: EncryptionKeys) -> bytes:
-    payload = bytes(row.payload)
-    if row.key_id is None:
-        return payload
-    place = update_place(at["document_id"], at["generation"], row.writer, row.writer_seq)
-    return keys.open(payload, row.key_id, at["document_id"], place)
+def _entry(row: Row[Any], at: dict[str, Any], keys: EncryptionKeys) -> Entry:
+    document_id = at["document_id"]
+    payload, metadata = bytes(row.payload), None if row.metadata is None else bytes(row.metadata)
+    if row.key_id is not None:
+        place = (document_id, at["generation"], row.writer, row.writer_seq)
+        payload = keys.open(payload, row.key_id, document_id, update_place(*place))
+        if metadata is not None:
+            metadata = keys.open(metadata, row.key_id, document_id, metadata_place(*place))
+    return Entry(row.seq, payload, row.created_at, metadata)

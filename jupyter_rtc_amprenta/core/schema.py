@@ -95,7 +95,9 @@ yjs_updates = Table(
     Column("writer", String(32), nullable=False),
     Column("writer_seq", BigInteger, nullable=False),
     Column("payload", LargeBinary, nullable=False),
-    # Of the key that the payload is encrypted with; NULL: it is plain.
+    # What a Y-store was given along with the update; NULL: nothing.
+    Column("metadata", LargeBinary),
+    # Of the key that payload and metadata are encrypted with; NULL: they are plain.
     Column("key_id", String(64)),
     Column("created_at", UtcDateTime, nullable=False),
     # One update a position, and a position once.

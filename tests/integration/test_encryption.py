@@ -32,10 +32,14 @@ def _payloads(connection: Connection) -> list[tuple[bytes, str | None]]:
     ]
 
 
+def _metadata(connection: Connection) -> list[bytes]:
+    return [bytes(row) for row in connection.execute(select(yjs_updates.c.metadata)).scalars() if row is not None]
+
+
 async def _fill(log: DocumentLog, author: Author, count: int = 6) -> None:
     await log.create("d")
     for number in range(count):
-        await log.append("d", author.write(f"secret {number} "), 1)
+        await log.append("d", author.write(f"secret {number} "), 1, metadata=b"secret too" if number % 2 else None)
 
 
 async def test_nothing_readable_is_in_the_database(database: Database) -> None:
@@ -46,6 +50,9 @@ async def test_nothing_readable_is_in_the_database(database: Database) -> None:
     payloads = await database.run(_payloads)
     assert {key_id for _, key_id in payloads} == {"k1"}
     assert not any(b"secret" in payload for payload, _ in payloads)
+    assert not any(b"secret" in metadata for metadata in await database.run(_metadata))
+    entries = (await log.read("d", whole=True)).entries
+    assert [entry.metadata for entry in entries] == [b"secret too", None, b"secret too"]
     assert text_of(await log.read("d")) == str(author.text)
     await log.stop()
 

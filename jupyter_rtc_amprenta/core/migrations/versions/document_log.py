@@ -25,6 +25,7 @@ def upgrade() -> None:
         )
     for table in ("yjs_updates", "yjs_snapshots"):
         op.add_column(table, sa.Column("key_id", sa.String(64)))
+    op.add_column("yjs_updates", sa.Column("metadata", sa.LargeBinary))
     op.execute(
         "UPDATE yjs_documents d SET tail_bytes = (SELECT COALESCE(SUM(LENGTH(u.payload)), 0) FROM yjs_updates u "
         "WHERE u.document_id = d.document_id AND u.generation = d.generation)"
@@ -34,6 +35,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    for table in ("yjs_updates", "yjs_snapshots"):
+        if op.get_bind().execute(sa.text(f"SELECT 1 FROM {table} WHERE key_id IS NOT NULL LIMIT 1")).scalar():
+            raise RuntimeError("Documents are encrypted: an older version could not tell, and would spoil them.")
+    op.drop_column("yjs_updates", "metadata")
     op.drop_table("versions")
     op.drop_table("yjs_writers")
     for table in ("yjs_updates", "yjs_snapshots"):
