@@ -115,8 +115,6 @@ class LocalStore:
         self.database.close()
 
 
-
-
 def _open(connection: Connection, room_id: str, path: str) -> LocalFile:
     if queries_local.find_file(connection, room_id) is None:
         kind = room_id.rpartition(":")[0] + ":"

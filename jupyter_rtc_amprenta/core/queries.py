@@ -128,9 +128,7 @@ def append(
 def _append_to_document(
     connection: Connection, document_id: str, updates: Sequence[Pending], keys: EncryptionKeys, max_bytes: int
 ) -> tuple[int, list[int]]:
-    if any(pending.generation is None for pending in updates):
-        create_document(connection, document_id)
-    document = _lock(connection, document_id)
+    document = _lock_or_make(connection, document_id, any(pending.generation is None for pending in updates))
     for pending in updates:
         _check_fences(document, pending)
     new = _not_yet_written(connection, updates)
@@ -154,6 +152,16 @@ def _append_to_document(
     # Where compaction has merged it meanwhile, the last position is the one whose state has it for certain.
     last = document.seq + len(new)
     return document.generation, [positions.get((pending.writer, pending.writer_seq), last) for pending in updates]
+
+
+def _lock_or_make(connection: Connection, document_id: str, make: bool) -> Row[Any]:
+    try:
+        return _lock(connection, document_id)
+    except DocumentNotFound:
+        if not make:
+            raise
+    create_document(connection, document_id)
+    return _lock(connection, document_id)
 
 
 def _check_fences(document: Row[Any], pending: Pending) -> None:

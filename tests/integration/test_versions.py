@@ -172,7 +172,10 @@ async def test_every_append_is_told_to_who_listens(log: DocumentLog, database_ur
     await _write(log, author, "one\n")
     await log.create("other")
     await log.append("other", author.write("x"), 1)
-    connection.poll()
+    async with asyncio.timeout(10):
+        while len(connection.notifies) < 2:
+            connection.poll()
+            await asyncio.sleep(0.01)
     assert [notice.payload for notice in connection.notifies] == [f"{DOCUMENT} 1 1", "other 1 1"]
     connection.close()
 
