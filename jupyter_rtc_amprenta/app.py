@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server_ydoc.app import YDocExtension
@@ -20,8 +23,11 @@ from .client import ServiceClient
 from .core.database import Database
 from .core.documentlog import DocumentLog
 from .core.errors import ConfigurationError, DatabaseError
+from .core.leases import LeaseKeeper
+from .core.logpolicy import LogPolicy
 from .core.settings import Settings
 from .core.traits import settings_of, trait
+from .directroom import DirectRoom
 from .handlers import HANDLERS
 from .homeid import read_home_id
 from .localstore import LocalStore
@@ -41,6 +47,14 @@ _SETTINGS = (
     "heartbeat_seconds",
     "open_timeout",
     "max_pending_bytes",
+    "max_document_bytes",
+    "encryption_keys",
+    "history_seconds",
+    "history_updates",
+    "version_seconds",
+    "automatic_versions",
+    "lease_seconds",
+    "spool_folder",
 )
 
 
@@ -58,10 +72,19 @@ class RtcExtension(ExtensionApp):
     heartbeat_seconds = trait("heartbeat_seconds")
     open_timeout = trait("open_timeout")
     max_pending_bytes = trait("max_pending_bytes")
+    max_document_bytes = trait("max_document_bytes")
+    encryption_keys = trait("encryption_keys")
+    history_seconds = trait("history_seconds")
+    history_updates = trait("history_updates")
+    version_seconds = trait("version_seconds")
+    automatic_versions = trait("automatic_versions")
+    lease_seconds = trait("lease_seconds")
+    spool_folder = trait("spool_folder")
 
     mode = "off"
     linking: Linking | None = None
     direct_log: DocumentLog | None = None
+    leases: LeaseKeeper | None = None
     reporter: PresenceReporter | None = None
 
     def initialize_settings(self) -> None:
@@ -145,8 +168,13 @@ class RtcExtension(ExtensionApp):
             upstream.forget_tabs(collaboration)
 
     def _connect(self, settings: Settings, collaboration: YDocExtension) -> None:
-        self.direct_log = DocumentLog(Database(settings.database_url), settings.max_pending_bytes)
-        collaboration.ystore_class = PostgresYStore.bound_to(self.direct_log)
+        policy = LogPolicy.of(settings)
+        if policy.spool is None:
+            policy = replace(policy, spool=Path(self.serverapp.root_dir) / ".jupyter" / "rtc_spool")
+        self.direct_log = DocumentLog(Database(settings.database_url), settings.max_pending_bytes, policy)
+        self.leases = LeaseKeeper(self.direct_log, _this_server(), settings.lease_seconds)
+        collaboration.ystore_class = PostgresYStore.bound_to(self.direct_log, self.leases)
+        upstream.use_rooms(DirectRoom)
         self.mode = "direct"
         self.log.info("Amprenta RTC keeps documents in PostgreSQL")
 
@@ -164,6 +192,13 @@ class RtcExtension(ExtensionApp):
                 await self.reporter.stop()
             await self.linking.store.close()
             upstream.unlink_rooms()
-        if self.direct_log is not None:
+        if self.direct_log is not None and self.leases is not None:
+            await self.leases.stop()
             await self.direct_log.stop()
             self.direct_log.database.close()
+
+
+def _this_server() -> str:
+    """This run of this server, as people know it; the end tells it from all other runs."""
+    who = os.environ.get("JUPYTERHUB_USER") or os.environ.get("USER") or "a user"
+    return f"{who}'s server on {socket.gethostname()} ({uuid4().hex})"[:200]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 import sys
 from pathlib import Path
 
+from . import cli_log
+from .cli_options import UsageError, add_database_url, database_url, require
+
 USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
-
-
-class UsageError(Exception):
-    """The command can't run as it was given; its text is shown as it is."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_migrate(commands)
     _add_yjs_server(commands)
     _add_token(commands)
+    cli_log.add_commands(commands)
     return parser
 
 
@@ -74,7 +73,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _demo(options: argparse.Namespace) -> None:
-    _require(
+    require(
         "demo",
         "jupyterhub",
         "alembic",
@@ -99,15 +98,15 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("migrate", help="bring the database's schema to the newest revision")
-    _add_database_url(parser)
+    add_database_url(parser)
     parser.set_defaults(run=_migrate)
 
 
 def _migrate(options: argparse.Namespace) -> None:
-    _require("service", "alembic")
+    require("service", "alembic")
     from jupyter_rtc_amprenta.core.migrate import upgrade
 
-    print(f"The schema is at revision {upgrade(_database_url(options))}.")
+    print(f"The schema is at revision {upgrade(database_url(options))}.")
 
 
 def _add_yjs_server(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -116,12 +115,12 @@ def _add_yjs_server(commands: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument(
         "--port", type=_port, help="the port to listen on (default: $YJS_SERVER_PORT, else 1234)"
     )
-    _add_database_url(parser)
+    add_database_url(parser)
     parser.set_defaults(run=_yjs_server)
 
 
 def _yjs_server(options: argparse.Namespace) -> None:
-    _require("service", "alembic")
+    require("service", "alembic")
     import asyncio
     import logging
 
@@ -132,7 +131,7 @@ def _yjs_server(options: argparse.Namespace) -> None:
     chosen = settings.read(**{name: value for name, value in given.items() if value is not None})
     logging.basicConfig(level=logging.INFO, format="[%(levelname)1.1s %(asctime)s %(name)s] %(message)s")
     try:
-        asyncio.run(serve_yjs(chosen, _database_url(options)))
+        asyncio.run(serve_yjs(chosen, database_url(options)))
     except OSError as error:
         raise UsageError(
             f"Can't listen at {chosen.yjs_server_host}:{chosen.yjs_server_port}: {error.strerror}"
@@ -152,49 +151,24 @@ def _add_token(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--seconds", type=float, default=3600, help="how long it is valid, at most a day (%(default)s)"
     )
-    _add_database_url(parser)
+    add_database_url(parser)
     parser.set_defaults(run=_token)
 
 
 def _token(options: argparse.Namespace) -> None:
-    _require("service", "alembic")
+    require("service", "alembic")
     from jupyter_rtc_amprenta.core import settings
     from jupyterhub_service.standalone import issue_token
 
     token = issue_token(
         settings.read(),
-        _database_url(options),
+        database_url(options),
         options.user,
         options.document,
         options.permissions,
         options.seconds,
     )
     print(token)
-
-
-def _add_database_url(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--database-url", help="PostgreSQL (default: $RTC_DATABASE_URL, else $PGHOST, $PGDATABASE …)"
-    )
-
-
-def _database_url(options: argparse.Namespace) -> str:
-    from jupyter_rtc_amprenta.core.settings import service_database_url
-
-    return options.database_url or service_database_url()
-
-
-def _require(extra: str, *modules: str) -> None:
-    """Says which extra to install, if one of its modules is missing.
-
-    Raises:
-        UsageError: a module is missing.
-    """
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        raise UsageError(
-            f"This needs {', '.join(missing)}, not installed here: pip install 'jupyter-rtc-amprenta[{extra}]'"
-        )
 
 
 def _port(text: str) -> int:

@@ -15,12 +15,17 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
 from .core import queries, queries_local
+from .core.compaction import Retention
 from .core.database import Database
 from .core.documentlog import DocumentLog
 from .core.errors import ConfigurationError, DatabaseUnavailable
+from .core.logpolicy import LogPolicy
 from .core.queries import History
 from .core.queries_local import LocalFile
-from .core.schema import LOG_TABLES, local_metadata, metadata
+from .core.schema import prepare_local_store
+
+# What the timeline of a linked room shows; the document's own history is at the Y.js server.
+_RETENTION = Retention(seconds=7 * 86400.0, updates=2000)
 
 
 def side_of(room_id: str) -> str:
@@ -56,9 +61,10 @@ class LocalStore:
             ) from None
         self.is_new = path.stat().st_size == 0
         self.database = Database(URL.create("sqlite", database=str(path)))
-        self.log = DocumentLog(self.database)
+        policy = LogPolicy(kept_positions=queries_local.kept_positions, retention=_RETENTION)
+        self.log = DocumentLog(self.database, policy=policy)
         try:
-            self.database.call(_prepare)
+            self.database.call(prepare_local_store)
             self._read_only = self.database.call(queries_local.read_only_files)
         except DatabaseUnavailable as error:
             self.database.close()
@@ -133,11 +139,6 @@ class LocalStore:
         """Commit what waits, and close the file."""
         await self.log.stop(timeout)
         self.database.close()
-
-
-def _prepare(connection: Connection) -> None:
-    metadata.create_all(connection, tables=list(LOG_TABLES))
-    local_metadata.create_all(connection)
 
 
 def _before(connection: Connection, room_id: str, path: str) -> LocalFile | None:

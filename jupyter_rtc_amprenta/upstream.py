@@ -64,7 +64,11 @@ def find_extension(serverapp: ServerApp) -> YDocExtension:
 
 def link_rooms(linking: Linking) -> None:
     """From now on every document room of this process is linked."""
-    room_class = type("LinkedRoom", (LinkedRoom,), {"linking": linking})
+    use_rooms(type("LinkedRoom", (LinkedRoom,), {"linking": linking}))
+
+
+def use_rooms(room_class: type[DocumentRoom]) -> None:
+    """From now on every document room of this process is of this class."""
     for module in _MAKES_ROOMS:
         module.DocumentRoom = room_class
     jupyter_server_ydoc.app.YDocWebSocketHandler = GuardedRoomHandler

@@ -6,14 +6,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from logging import Logger
 from typing import Any
 
+from pycrdt import Doc
 from pycrdt.store import BaseYStore, YDocNotFound
 from traitlets import Unicode
 from traitlets.config import Config, LoggingConfigurable
 
 from .core import settings
+from .core.applying import apply_updates
 from .core.database import Database
 from .core.documentlog import DocumentLog
 from .core.errors import ConfigurationError, DocumentNotFound
+from .core.leases import LeaseKeeper
+from .core.logpolicy import LogPolicy
 
 Metadata = Callable[[], Awaitable[bytes] | bytes]
 StoreItem = tuple[bytes, bytes, float]
@@ -28,7 +32,7 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
 
     Args:
         path: upstream's name of the history, such as `.notebook:<file id>.y`.
-        metadata_callback: as upstream's stores take it; what it gives is not kept.
+        metadata_callback: as upstream's stores take it; what it gives is kept with each update.
         log: where to log.
         config: traitlets' configuration.
     """
@@ -37,8 +41,9 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
         "", config=True, help="PostgreSQL's URL; by default RTC_DATABASE_URL of the environment."
     )
 
-    # Set by `bound_to`: one log for all stores of a server.
+    # Set by `bound_to`: one log for all stores of a server, and the leases of what they hold.
     shared_log: DocumentLog | None = None
+    leases: LeaseKeeper | None = None
 
     def __init__(
         self,
@@ -56,20 +61,41 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
         self._own_log: DocumentLog | None = None
 
     @classmethod
-    def bound_to(cls, log: DocumentLog) -> type[PostgresYStore]:
-        """This class, over a log that its owner closes."""
-        return type(cls.__name__, (cls,), {"shared_log": log})
+    def bound_to(cls, log: DocumentLog, leases: LeaseKeeper | None = None) -> type[PostgresYStore]:
+        """This class, over a log that its owner closes; with `leases`, who loads a document holds its lease."""
+        return type(cls.__name__, (cls,), {"shared_log": log, "leases": leases})
 
     async def write(self, data: bytes) -> None:
         """Append an update; done once it is committed. Its place is fixed before anything is awaited.
 
+        (Unless a `metadata_callback` was given, which may have to be awaited; jupyter-collaboration gives none.)
+
         Raises:
             DatabaseError, DocumentError.
         """
-        await self._document_log().append(self.document_id, data, generation=None)
+        metadata = await self.get_metadata() if self.metadata_callback is not None else None
+        await self._document_log().append(self.document_id, data, generation=None, metadata=metadata)
+
+    async def apply_updates(self, ydoc: Doc) -> None:
+        """Load the document, as a room does that will write it.
+
+        Raises:
+            YDocNotFound: there is none.
+            DocumentLeased: another server writes it.
+            DatabaseUnavailable: nothing is known.
+        """
+        if self.leases is not None:
+            await self.leases.hold(self.document_id, self)
+        try:
+            history = await self._document_log().read(self.document_id)
+        except DocumentNotFound:
+            raise YDocNotFound from None
+        if not history.updates:
+            raise YDocNotFound
+        await apply_updates(ydoc, history.updates)
 
     async def read(self) -> AsyncIterator[StoreItem]:  # type: ignore[override]
-        """All updates in order, each with empty metadata and its time in seconds.
+        """The history that is kept, in order, each with its metadata and its time in seconds. Needs no lease.
 
         Raises:
             YDocNotFound: there are none.
@@ -93,7 +119,7 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
             url = self.database_url or settings.read().database_url
             if not url:
                 raise ConfigurationError("PostgresYStore needs RTC_DATABASE_URL, or its trait database_url.")
-            self._own_log = DocumentLog(Database(url, threads=1))
+            self._own_log = DocumentLog(Database(url, threads=1), policy=LogPolicy.of(settings.read()))
         return self._own_log
 
 
@@ -138,12 +164,12 @@ class LinkedYStore(BaseYStore):
 
 async def _items(log: DocumentLog, document_id: str) -> AsyncIterator[StoreItem]:
     try:
-        history = await log.read(document_id)
+        history = await log.read(document_id, whole=True)
     except DocumentNotFound:
         raise YDocNotFound from None
     if history.snapshot is None and not history.entries:
         raise YDocNotFound
     if history.snapshot is not None:
-        yield history.snapshot, b"", history.entries[0].created_at.timestamp() if history.entries else 0.0
+        yield history.snapshot, b"", history.snapshot_at.timestamp() if history.snapshot_at else 0.0
     for entry in history.entries:
-        yield entry.payload, b"", entry.created_at.timestamp()
+        yield entry.payload, entry.metadata or b"", entry.created_at.timestamp()

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from pycrdt import Doc, TransactionEvent, merge_updates
 
 from jupyter_rtc_amprenta.core import protocol
+from jupyter_rtc_amprenta.core.applying import apply_updates
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
-from jupyter_rtc_amprenta.core.errors import DocumentNotFound, GenerationChanged, RtcError
+from jupyter_rtc_amprenta.core.errors import DocumentNotFound, DocumentTooLarge, GenerationChanged, RtcError
 from jupyter_rtc_amprenta.core.protocol import ClientState, CloseCode, Frame, MessageType, SyncType
 from jupyter_rtc_amprenta.core.tokens import DocumentClaims
 
@@ -23,8 +24,6 @@ log = logging.getLogger(__name__)
 
 # A room without clients stays this long: a page that is reloaded finds it still in memory.
 IDLE_SECONDS = 30.0
-# While a long history is applied, other rooms get their turn after this many updates.
-_UPDATES_PER_TURN = 200
 
 
 class Connection(Protocol):
@@ -274,10 +273,7 @@ class Rooms:
     async def _load(self, document_id: str) -> Room:
         history = await self._log.read(document_id)
         doc: Doc[Any] = Doc()
-        for number, update in enumerate(history.updates):
-            doc.apply_update(update)
-            if number % _UPDATES_PER_TURN == _UPDATES_PER_TURN - 1:
-                await asyncio.sleep(0)
+        await apply_updates(doc, history.updates)
         room = self.rooms[document_id] = Room(document_id, history.generation, doc, self._log)
         return room
 
@@ -300,6 +296,8 @@ def close_reason(error: BaseException) -> tuple[int, str]:
         return CloseCode.NO_DOCUMENT, str(error)
     if isinstance(error, GenerationChanged):
         return CloseCode.WRONG_GENERATION, str(error)
+    if isinstance(error, DocumentTooLarge):
+        return CloseCode.TOO_LARGE, str(error)
     return CloseCode.TRY_LATER, str(error)
 
 

@@ -14,6 +14,7 @@ from jupyter_rtc_amprenta.core import queries
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import DatabaseError, DatabaseUnavailable, RtcError, TokenError
+from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
 from jupyter_rtc_amprenta.core.protocol import CloseCode
 from jupyter_rtc_amprenta.core.queries import DocumentRights
 from jupyter_rtc_amprenta.core.settings import Settings
@@ -48,7 +49,7 @@ class YjsServer:
         self.settings = settings
         self.database = database
         self.keyring_provider = keyring_provider
-        self.log = DocumentLog(database, settings.max_pending_bytes)
+        self.log = DocumentLog(database, settings.max_pending_bytes, LogPolicy.of(settings))
         self.rooms = Rooms(self.log)
         self.users = ConnectionCount(settings.max_connections_per_user)
         self.draining = False
@@ -61,6 +62,11 @@ class YjsServer:
         Raises:
             OSError: the port is taken.
         """
+        if not self.log.policy.keys:
+            log.warning(
+                "Documents are not encrypted in PostgreSQL: RTC_ENCRYPTION_KEYS is not set. "
+                "A key is made with: echo \"$(date +%Y-%m):$(openssl rand -base64 32)\""
+            )
         limit = self.settings.max_message_bytes
         application = Application(
             [

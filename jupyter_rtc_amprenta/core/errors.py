@@ -4,11 +4,15 @@
     ├── ConfigurationError          a variable or option is wrong; says which and what it should be
     ├── DatabaseError
     │   ├── DatabaseUnavailable     it did not answer: nothing is known, try again
-    │   └── SchemaMismatch          its schema is older or newer than this code
+    │   ├── SchemaMismatch          its schema is older or newer than this code
+    │   └── EncryptionError         what it holds can't be decrypted with the keys that are configured
     ├── DocumentError
     │   ├── DocumentNotFound        the database answered, and has no such document
     │   ├── GenerationChanged       the document was reset; the writer holds an older generation
     │   ├── HistoryReplaced         this server holds another history than the document's
+    │   ├── HistoryCompacted        the state at that position is not kept any more
+    │   ├── VersionNotFound         the document has no such version
+    │   ├── DocumentLeased          another server writes this document (direct mode)
     │   ├── LeaseLost               another server has taken the document over (direct mode)
     │   └── DocumentTooLarge        over RTC_MAX_DOCUMENT_BYTES
     ├── ContentError                a file's content is not of its type's form
@@ -45,6 +49,10 @@ class SchemaMismatch(DatabaseError):
     """The database's schema does not fit this version of the code."""
 
 
+class EncryptionError(DatabaseError):
+    """What the database holds can't be decrypted with the keys that are configured."""
+
+
 class DocumentError(RtcError):
     """The document can't be used this way."""
 
@@ -59,6 +67,18 @@ class GenerationChanged(DocumentError):
 
 class HistoryReplaced(DocumentError):
     """This server's history of the document is not the document's; it is opened anew."""
+
+
+class HistoryCompacted(DocumentError):
+    """The document's state at that position is not kept any more."""
+
+
+class VersionNotFound(DocumentError):
+    """The document has no such version."""
+
+
+class DocumentLeased(DocumentError):
+    """Another server writes this document."""
 
 
 class LeaseLost(DocumentError):

@@ -1,6 +1,7 @@
-"""The log's SQL, all of it. The connection comes first; the caller owns the transaction.
+"""The log's SQL that writes. The connection comes first; the caller owns the transaction.
 
-The statements of sessions, participants and invites stand in `queries_people.py`.
+Reading stands in `queries_history.py`, compaction in `queries_compaction.py`, what concerns people in
+`queries_people.py`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ARRAY, Connection, Row, Text, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from .errors import DocumentNotFound, GenerationChanged, RtcError
-from .schema import now, participants, yjs_documents, yjs_snapshots, yjs_updates
+from .crypto import PLAIN, EncryptionKeys, metadata_place, update_place
+from .errors import (
+    DocumentError,
+    DocumentNotFound,
+    DocumentTooLarge,
+    GenerationChanged,
+    LeaseLost,
+    RtcError,
+)
+from .queries_history import Entry, History, read_history  # noqa: F401 - one door to the log
+from .schema import now, participants, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
+
+# PostgreSQL's NOTIFY: ids only, never bytes. Y.js servers beside each other listen to it.
+CHANNEL = "rtc_updates"
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,8 @@ class Pending:
         writer: who appends (one process's log), 32 hex digits.
         writer_seq: the writer's own count for this document, from 1: what makes a second try harmless.
         payload: the Yjs update.
+        lease_epoch: of the lease that the writer holds (direct mode); None: none is asked for.
+        metadata: what a Y-store was given along with it; gone once the update is compacted.
     """
 
     document_id: str
@@ -34,36 +50,8 @@ class Pending:
     writer: str
     writer_seq: int
     payload: bytes
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One update of the log."""
-
-    seq: int
-    payload: bytes
-    created_at: datetime
-
-
-@dataclass(frozen=True)
-class History:
-    """A document as the log holds it: apply `snapshot`, if there is one, then `entries` in order.
-
-    Attributes:
-        generation: raised when the document was reset.
-        seq: the last position; 0 where nothing was ever appended.
-    """
-
-    generation: int
-    seq: int
-    snapshot: bytes | None
-    entries: tuple[Entry, ...]
-
-    @property
-    def updates(self) -> list[bytes]:
-        """All that must be applied, in order."""
-        first = [] if self.snapshot is None else [self.snapshot]
-        return first + [entry.payload for entry in self.entries]
+    lease_epoch: int | None = None
+    metadata: bytes | None = None
 
 
 def create_document(connection: Connection, document_id: str) -> int:
@@ -73,11 +61,13 @@ def create_document(connection: Connection, document_id: str) -> int:
         its generation.
     """
     values = {"document_id": document_id, "created_at": now(), "updated_at": now()}
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    connection.execute(dialect.insert(yjs_documents).values(values).on_conflict_do_nothing())
-    return connection.execute(
-        select(yjs_documents.c.generation).filter_by(document_id=document_id)
-    ).scalar_one()
+    connection.execute(_dialect(connection).insert(yjs_documents).values(values).on_conflict_do_nothing())
+    return connection.execute(select(yjs_documents.c.generation).filter_by(document_id=document_id)).scalar_one()
+
+
+def _dialect(connection: Connection) -> Any:
+    """Whose `insert` knows ON CONFLICT."""
+    return sqlite if connection.dialect.name == "sqlite" else postgresql
 
 
 def lock_document(connection: Connection, document_id: str, *, shared: bool = False) -> tuple[int, int]:
@@ -92,78 +82,151 @@ def lock_document(connection: Connection, document_id: str, *, shared: bool = Fa
     Raises:
         DocumentNotFound: the log has no such document.
     """
-    columns = (yjs_documents.c.generation, yjs_documents.c.seq)
-    row = connection.execute(
-        select(*columns).filter_by(document_id=document_id).with_for_update(read=shared)
-    ).one_or_none()
-    if row is None:
-        raise DocumentNotFound(f"There is no document {document_id}.")
+    row = _lock(connection, document_id, shared=shared)
     return row.generation, row.seq
 
 
-def append(connection: Connection, batch: Sequence[Pending]) -> dict[str, list[int] | RtcError]:
+def _lock(connection: Connection, document_id: str, *, shared: bool = False) -> Row[Any]:
+    query = select(yjs_documents).filter_by(document_id=document_id).with_for_update(read=shared)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise DocumentNotFound(f"There is no document {document_id}.")
+    return row
+
+
+def append(
+    connection: Connection, batch: Sequence[Pending], keys: EncryptionKeys = PLAIN, max_document_bytes: int = 0
+) -> dict[str, list[int] | RtcError]:
     """Append a batch: each document's updates in their order.
 
     Documents are locked in the order of their ids, so that two writers can't wait for each other. An update
-    that an earlier try has committed is left out.
+    that an earlier try has committed is left out. Whoever listens on `CHANNEL` is told.
+
+    Args:
+        keys: what the updates are encrypted with.
+        max_document_bytes: what a document may have; 0: no limit.
 
     Returns:
         by document: the positions of its updates, in their order, or why they were refused.
     """
     outcome: dict[str, list[int] | RtcError] = {}
+    appended: list[str] = []
     for document_id in sorted({pending.document_id for pending in batch}):
         updates = [pending for pending in batch if pending.document_id == document_id]
         try:
-            outcome[document_id] = _append_to_document(connection, document_id, updates)
-        except (DocumentNotFound, GenerationChanged) as error:
+            generation, outcome[document_id] = _append_to_document(
+                connection, document_id, updates, keys, max_document_bytes
+            )
+        except DocumentError as error:
             outcome[document_id] = error
+        else:
+            appended.append(f"{document_id} {generation} {max(outcome[document_id])}")
+    notify(connection, appended)
     return outcome
 
 
-def _append_to_document(connection: Connection, document_id: str, updates: Sequence[Pending]) -> list[int]:
-    if any(pending.generation is None for pending in updates):
-        create_document(connection, document_id)
-    generation, seq = lock_document(connection, document_id)
+def _append_to_document(
+    connection: Connection, document_id: str, updates: Sequence[Pending], keys: EncryptionKeys, max_bytes: int
+) -> tuple[int, list[int]]:
+    document = _lock_or_make(connection, document_id, any(pending.generation is None for pending in updates))
     for pending in updates:
-        if pending.generation not in (None, generation):
-            raise GenerationChanged(f"The document was reset: its generation is {generation}.")
-    time = now()
-    rows = []
-    for pending in _not_yet_written(connection, updates):
-        seq += 1
-        rows.append(
-            {
-                "document_id": document_id,
-                "generation": generation,
-                "seq": seq,
-                "writer": pending.writer,
-                "writer_seq": pending.writer_seq,
-                "payload": pending.payload,
-                "created_at": time,
-            }
-        )
-    if rows:
+        _check_fences(document, pending)
+    new = _not_yet_written(connection, updates)
+    size = sum(len(pending.payload) for pending in new)
+    _check_size(document, size, max_bytes)
+    rows: list[dict[str, Any]] = []
+    if new:
+        time = now()
+        rows = [_row(pending, document.generation, document.seq + n, keys, time) for n, pending in enumerate(new, 1)]
         connection.execute(insert(yjs_updates), rows)
-        connection.execute(
-            update(yjs_documents).filter_by(document_id=document_id).values(seq=seq, updated_at=time)
-        )
+        values = {
+            "seq": document.seq + len(new),
+            "tail_bytes": yjs_documents.c.tail_bytes + size,
+            "updated_at": time,
+        }
+        connection.execute(update(yjs_documents).filter_by(document_id=document_id).values(values))
     positions = {(row["writer"], row["writer_seq"]): row["seq"] for row in rows}
-    if len(rows) < len(updates):
+    if len(new) < len(updates):
         # Others may have appended since the earlier try: its positions are not the last ones.
         positions |= _positions(connection, document_id, {pending.writer for pending in updates})
-    return [positions.get((pending.writer, pending.writer_seq), seq) for pending in updates]
+    # Where compaction has merged it meanwhile, the last position is the one whose state has it for certain.
+    last = document.seq + len(new)
+    return document.generation, [positions.get((pending.writer, pending.writer_seq), last) for pending in updates]
+
+
+def _lock_or_make(connection: Connection, document_id: str, make: bool) -> Row[Any]:
+    try:
+        return _lock(connection, document_id)
+    except DocumentNotFound:
+        if not make:
+            raise
+    create_document(connection, document_id)
+    return _lock(connection, document_id)
+
+
+def _check_fences(document: Row[Any], pending: Pending) -> None:
+    """Rule 9: who holds an older history, or a lease that went to another, is refused."""
+    if pending.generation not in (None, document.generation):
+        raise GenerationChanged(f"The document was reset: its generation is {document.generation}.")
+    if pending.lease_epoch not in (None, document.lease_epoch):
+        raise LeaseLost(f"The document is written by {document.lease_holder or 'another server'} now.")
+
+
+def _check_size(document: Row[Any], new: int, most: int) -> None:
+    size = document.snapshot_bytes + document.tail_bytes + new
+    if most and new and size > most:
+        raise DocumentTooLarge(f"A document may have {most} bytes (RTC_MAX_DOCUMENT_BYTES); it would have {size}.")
+
+
+def has_tail(connection: Connection, document_id: str, size: int) -> bool:
+    """Whether more than so many bytes were appended since the newest snapshot."""
+    table = yjs_documents.c
+    query = select(table.tail_bytes > size).filter_by(document_id=document_id)
+    return bool(connection.execute(query).scalar())
+
+
+def _row(pending: Pending, generation: int, seq: int, keys: EncryptionKeys, time: datetime) -> dict[str, Any]:
+    place = (pending.document_id, generation, pending.writer, pending.writer_seq)
+    payload, key_id = keys.seal(pending.payload, pending.document_id, update_place(*place))
+    metadata = pending.metadata
+    if metadata is not None:
+        metadata, _ = keys.seal(metadata, pending.document_id, metadata_place(*place))
+    return {
+        "document_id": pending.document_id,
+        "generation": generation,
+        "seq": seq,
+        "writer": pending.writer,
+        "writer_seq": pending.writer_seq,
+        "payload": payload,
+        "metadata": metadata,
+        "key_id": key_id,
+        "created_at": time,
+    }
+
+
+def notify(connection: Connection, payloads: Sequence[str]) -> None:
+    """Tell who listens on `CHANNEL`, with the commit: `document_id generation seq`. PostgreSQL alone can."""
+    if payloads and connection.dialect.name == "postgresql":
+        listed = func.unnest(bindparam("payloads", list(payloads), ARRAY(Text))).column_valued()
+        connection.execute(select(func.pg_notify(CHANNEL, listed)))
 
 
 def _not_yet_written(connection: Connection, updates: Sequence[Pending]) -> list[Pending]:
     """Without what an earlier try, whose answer was lost, has committed."""
-    table = yjs_updates.c
-    written: dict[str, int] = {}
-    for writer in {pending.writer for pending in updates}:
-        query = select(func.max(table.writer_seq)).where(
-            table.document_id == updates[0].document_id, table.writer == writer
-        )
-        written[writer] = connection.execute(query).scalar() or 0
+    document_id = updates[0].document_id
+    written = {
+        writer: written_by(connection, document_id, writer) for writer in {pending.writer for pending in updates}
+    }
     return [pending for pending in updates if pending.writer_seq > written[pending.writer]]
+
+
+def written_by(connection: Connection, document_id: str, writer: str) -> int:
+    """The last of a writer's own numbers that the log has, in a row or merged by compaction; 0: none."""
+    table = yjs_updates.c
+    rows = select(func.max(table.writer_seq)).where(table.document_id == document_id, table.writer == writer)
+    merged = select(yjs_writers.c.writer_seq).filter_by(document_id=document_id, writer=writer)
+    known = connection.execute(select(rows.scalar_subquery(), merged.scalar_subquery())).one()
+    return max(known[0] or 0, known[1] or 0)
 
 
 def _positions(connection: Connection, document_id: str, writers: set[str]) -> dict[tuple[str, int], int]:
@@ -175,62 +238,34 @@ def _positions(connection: Connection, document_id: str, writers: set[str]) -> d
 
 
 def rename_document(connection: Connection, document_id: str, new_id: str) -> None:
-    """Give a history another name (in the local store, whose names are the rooms')."""
+    """Give a history another name (in the local store, whose names are the rooms', and which is not encrypted)."""
     row = connection.execute(select(yjs_documents).filter_by(document_id=document_id)).one_or_none()
     if row is None:
         return
     connection.execute(insert(yjs_documents).values({**row._mapping, "document_id": new_id}))
-    for table in (yjs_updates, yjs_snapshots):
+    for table in (yjs_updates, yjs_snapshots, yjs_writers):
         connection.execute(update(table).filter_by(document_id=document_id).values(document_id=new_id))
     connection.execute(yjs_documents.delete().where(yjs_documents.c.document_id == document_id))
 
 
-def append_first(connection: Connection, pending: Pending) -> bool:
+def append_first(
+    connection: Connection, pending: Pending, keys: EncryptionKeys = PLAIN, max_document_bytes: int = 0
+) -> bool:
     """The seed: append only where nothing was ever appended (rule 1).
 
     Returns:
         whether it is the document's first update now (also if an earlier try had made it so).
 
     Raises:
-        DocumentNotFound, GenerationChanged: see `append`.
+        DocumentNotFound, GenerationChanged, DocumentTooLarge: see `append`.
     """
     _, seq = lock_document(connection, pending.document_id)
     if seq > 0:
         return not _not_yet_written(connection, [pending])
-    _append_to_document(connection, pending.document_id, [pending])
+    outcome = append(connection, [pending], keys, max_document_bytes)[pending.document_id]
+    if isinstance(outcome, RtcError):
+        raise outcome
     return True
-
-
-def read_history(connection: Connection, document_id: str, until: int | None = None) -> History:
-    """Read a document: its newest snapshot and all that came after it.
-
-    Args:
-        until: the position to stop at; None reads to the end.
-
-    Raises:
-        DocumentNotFound: the log has no such document.
-    """
-    # Locked, since an append that commits between two of these statements would tear the picture.
-    generation, seq = lock_document(connection, document_id, shared=True)
-    limit = seq if until is None else min(until, seq)
-    at = {"document_id": document_id, "generation": generation}
-    snapshot = connection.execute(
-        select(yjs_snapshots.c.seq, yjs_snapshots.c.payload)
-        .filter_by(**at)
-        .where(yjs_snapshots.c.seq <= limit)
-        .order_by(yjs_snapshots.c.seq.desc())
-        .limit(1)
-    ).one_or_none()
-    table = yjs_updates.c
-    rows = connection.execute(
-        select(table.seq, table.payload, table.created_at)
-        .filter_by(**at)
-        .where(table.seq > (snapshot.seq if snapshot else 0), table.seq <= limit)
-        .order_by(table.seq)
-    ).all()
-    # psycopg2 gives memoryviews, which pycrdt refuses.
-    entries = tuple(Entry(row.seq, bytes(row.payload), row.created_at) for row in rows)
-    return History(generation, limit, bytes(snapshot.payload) if snapshot else None, entries)
 
 
 def reset_document(connection: Connection, document_id: str) -> int:
@@ -243,11 +278,34 @@ def reset_document(connection: Connection, document_id: str) -> int:
         DocumentNotFound: the log has no such document.
     """
     generation, _ = lock_document(connection, document_id)
+    remember_writers(connection, document_id)
     for table in (yjs_updates, yjs_snapshots):
         connection.execute(table.delete().where(table.c.document_id == document_id))
-    values = {"generation": generation + 1, "seq": 0, "updated_at": now()}
+    counters = dict.fromkeys(("seq", "snapshot_seq", "snapshot_bytes", "tail_bytes"), 0)
+    values = {"generation": generation + 1, "updated_at": now()} | counters
+    notify(connection, [f"{document_id} {generation + 1} 0"])
     connection.execute(update(yjs_documents).filter_by(document_id=document_id).values(values))
     return generation + 1
+
+
+def remember_writers(connection: Connection, document_id: str, until: int | None = None) -> None:
+    """Before rows are deleted: keep how far each writer's updates had come, so that no late second try doubles one.
+
+    Args:
+        until: the last position that is deleted; None: all are.
+    """
+    table = yjs_updates.c
+    query = select(table.writer, func.max(table.writer_seq).label("last")).filter_by(document_id=document_id)
+    if until is not None:
+        query = query.where(table.seq <= until)
+    rows = [
+        {"document_id": document_id, "writer": row.writer, "writer_seq": row.last, "merged_at": now()}
+        for row in connection.execute(query.group_by(table.writer))
+    ]
+    if rows:
+        new = _dialect(connection).insert(yjs_writers)
+        values = {name: new.excluded[name] for name in ("writer_seq", "merged_at")}
+        connection.execute(new.on_conflict_do_update(index_elements=["document_id", "writer"], set_=values), rows)
 
 
 @dataclass(frozen=True)
@@ -267,9 +325,7 @@ def document_rights(connection: Connection, document_ids: Sequence[str]) -> Docu
     """The rights of everybody on these documents: what open connections are held against."""
     ids = sorted(set(document_ids))
     table, person = yjs_documents.c, participants.c
-    generations = connection.execute(
-        select(table.document_id, table.generation).where(table.document_id.in_(ids))
-    )
+    generations = connection.execute(select(table.document_id, table.generation).where(table.document_id.in_(ids)))
     permissions = connection.execute(
         select(person.document_id, person.username, person.permissions).where(person.document_id.in_(ids))
     )

@@ -78,6 +78,13 @@ def remove_files(connection: Connection, path: str) -> None:
     connection.execute(local_files.delete().where((local_files.c.path == path) | below))
 
 
+def kept_positions(connection: Connection, room_id: str) -> set[int]:
+    """The positions from which a room's file was, or is being, saved: the base of a merge (rule 2)."""
+    query = select(local_files.c.saved_seq, local_files.c.intent_seq).filter_by(room_id=room_id)
+    row = connection.execute(query).one_or_none()
+    return {position for position in row or () if position is not None}
+
+
 def rename_room(connection: Connection, room_id: str, new_room_id: str) -> None:
     """A file has a new id, but is the same: its history goes along."""
     connection.execute(update(local_files).filter_by(room_id=room_id).values(room_id=new_room_id))

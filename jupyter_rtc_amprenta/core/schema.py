@@ -15,6 +15,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Connection,
     DateTime,
     Dialect,
     ForeignKey,
@@ -29,8 +30,10 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    inspect,
     true,
 )
+from sqlalchemy.schema import CreateColumn
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -67,6 +70,11 @@ yjs_documents = Table(
     Column("lease_epoch", BigInteger, nullable=False, server_default="0"),
     Column("lease_holder", String(200)),
     Column("lease_expires_at", UtcDateTime),
+    # What the newest snapshot stands for and its size, and what was appended since, in bytes of Yjs updates: when
+    # to compact and how large the document is are read from here, without counting rows.
+    Column("snapshot_seq", BigInteger, nullable=False, server_default="0"),
+    Column("snapshot_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("tail_bytes", BigInteger, nullable=False, server_default="0"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     PrimaryKeyConstraint("document_id", name="idx_yjs_documents_id"),
@@ -88,6 +96,10 @@ yjs_updates = Table(
     Column("writer", String(32), nullable=False),
     Column("writer_seq", BigInteger, nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    # What a Y-store was given along with the update; NULL: nothing.
+    Column("metadata", LargeBinary),
+    # Of the key that payload and metadata are encrypted with; NULL: they are plain.
+    Column("key_id", String(64)),
     Column("created_at", UtcDateTime, nullable=False),
     # One update a position, and a position once.
     PrimaryKeyConstraint("document_id", "generation", "seq", name="pk_yjs_updates"),
@@ -103,11 +115,41 @@ yjs_snapshots = Table(
     # Stands for all updates up to and with this position.
     Column("seq", BigInteger, nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    Column("key_id", String(64)),
+    # When the document was in this state, not when the snapshot was made.
     Column("created_at", UtcDateTime, nullable=False),
     PrimaryKeyConstraint("document_id", "generation", "seq", name="pk_yjs_snapshots"),
 )
 
-LOG_TABLES = (yjs_documents, yjs_updates, yjs_snapshots)
+yjs_writers = Table(
+    "yjs_writers",
+    metadata,
+    Column("document_id", String(200), _of_document(), nullable=False),
+    Column("writer", String(32), nullable=False),
+    # Of the writer's updates that compaction has merged: a late second try must find them here (rule 5).
+    Column("writer_seq", BigInteger, nullable=False),
+    Column("merged_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("document_id", "writer", name="pk_yjs_writers"),
+)
+
+LOG_TABLES = (yjs_documents, yjs_updates, yjs_snapshots, yjs_writers)
+
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("version_id", String(36), primary_key=True),
+    Column("document_id", String(200), _of_document(), nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    # The position whose state it is; compaction keeps that state as long as this row is there.
+    Column("seq", BigInteger, nullable=False),
+    # What a person called it; NULL: it was made automatically, and may be removed so too.
+    Column("label", String(200)),
+    # Who; NULL: nobody in particular.
+    Column("created_by", String(200)),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+Index("idx_versions_document", versions.c.document_id, versions.c.generation, versions.c.seq)
 
 # --- people: in PostgreSQL alone ---
 
@@ -263,3 +305,16 @@ local_files = Table(
     # A document has one file here: two would save each other's content.
     UniqueConstraint("document_id", name="uq_local_files_document"),
 )
+
+
+def prepare_local_store(connection: Connection) -> None:
+    """Make a local store's tables, or add what those lack that an older version made."""
+    tables = [*LOG_TABLES, *local_metadata.sorted_tables]
+    for owner in (metadata, local_metadata):
+        owner.create_all(connection, tables=[table for table in tables if table.metadata is owner])
+    for table in tables:
+        known = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                definition = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {definition}")

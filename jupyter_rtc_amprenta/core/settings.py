@@ -192,6 +192,54 @@ VARIABLES: tuple[Variable, ...] = (
         _count,
     ),
     Variable(
+        "RTC_ENCRYPTION_KEYS",
+        "encryption_keys",
+        "",
+        "Keys that documents are encrypted with in PostgreSQL, as id:base64 of 32 bytes, with commas between; the "
+        "first encrypts, all decrypt. Only for the Y.js server, the service and the command line (and direct mode).",
+    ),
+    Variable(
+        "RTC_HISTORY_SECONDS",
+        "history_seconds",
+        7 * 86400.0,
+        "How long compaction keeps a document's single updates, which the timeline shows, in seconds.",
+        _seconds,
+    ),
+    Variable(
+        "RTC_HISTORY_UPDATES",
+        "history_updates",
+        10_000,
+        "How many of its newest updates compaction keeps of a document, at most.",
+        _count,
+    ),
+    Variable(
+        "RTC_VERSION_SECONDS",
+        "version_seconds",
+        3600.0,
+        "How long a document is edited until a version of it is made automatically, in seconds.",
+        _seconds,
+    ),
+    Variable(
+        "RTC_AUTOMATIC_VERSIONS",
+        "automatic_versions",
+        24,
+        "How many automatic versions are kept of a document; named ones stay. 0: none are made.",
+        _count,
+    ),
+    Variable(
+        "RTC_LEASE_SECONDS",
+        "lease_seconds",
+        30.0,
+        "Direct mode: how long a document stays closed to other servers after its server has died, in seconds.",
+        _seconds,
+    ),
+    Variable(
+        "RTC_SPOOL_FOLDER",
+        "spool_folder",
+        "",
+        "A folder in which edits that wait for the database are kept on the disk too, to outlive the process.",
+    ),
+    Variable(
         "RTC_INVITE_SECONDS",
         "invite_seconds",
         86400.0,
@@ -244,6 +292,13 @@ class Settings:
     max_connections_per_document: int
     max_messages_per_second: int
     max_pending_bytes: int
+    encryption_keys: str
+    history_seconds: float
+    history_updates: int
+    version_seconds: float
+    automatic_versions: int
+    lease_seconds: float
+    spool_folder: str
     invite_seconds: float
     token_seconds: float
     heartbeat_seconds: float

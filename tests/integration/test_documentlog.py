@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import event, insert, select, update
 from support.yjs_client import until
 
-from jupyter_rtc_amprenta.core import documentlog, migrate, queries
+from jupyter_rtc_amprenta.core import logwriter, migrate, queries
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import (
@@ -162,8 +162,8 @@ async def test_what_waits_for_many_documents_is_committed_together(make_database
 async def test_a_backlog_is_committed_in_parts_and_in_order(
     make_database: MakeDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documentlog, "BATCH_BYTES", 100)
-    monkeypatch.setattr(documentlog, "BATCH_UPDATES", 7)
+    monkeypatch.setattr(logwriter, "BATCH_BYTES", 100)
+    monkeypatch.setattr(logwriter, "BATCH_UPDATES", 7)
     database = make_database()
     log = DocumentLog(database)
     await log.create("a")
@@ -531,7 +531,7 @@ async def test_without_a_bound_nobody_waits(log: DocumentLog) -> None:
 
 
 async def test_a_database_that_is_away_degrades_and_then_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documentlog, "FAILING_AFTER_SECONDS", 0.3)
+    monkeypatch.setattr(logwriter, "FAILING_AFTER_SECONDS", 0.3)
     database = Database("postgresql://nobody@127.0.0.1:1/nothing")
     log = DocumentLog(database)
     try:

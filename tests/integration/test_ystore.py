@@ -364,7 +364,7 @@ class Tab(YjsClient):
 @pytest.fixture
 async def direct(tmp_path: Path, database_url: str, anyio_backend: str) -> AsyncIterator[JupyterServer]:
     """A server in direct mode, not started."""
-    server = JupyterServer(tmp_path, RTC_DATABASE_URL=database_url)
+    server = JupyterServer(tmp_path, RTC_DATABASE_URL=database_url, RTC_LEASE_SECONDS="1")
     yield server
     server.kill()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_rtc_amprenta import cli
+from jupyter_rtc_amprenta import cli, cli_options
 from jupyter_rtc_amprenta.demo import proxy
 from jupyter_rtc_amprenta.demo.directory import DemoDirectory, write_private
 from jupyter_rtc_amprenta.demo.errors import DemoError
@@ -83,9 +83,9 @@ def test_an_old_node_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_a_missing_extra_is_one_clear_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    find_spec = cli.importlib.util.find_spec
+    find_spec = cli_options.importlib.util.find_spec
     monkeypatch.setattr(
-        cli.importlib.util, "find_spec", lambda name: None if name == "jupyterhub" else find_spec(name)
+        cli_options.importlib.util, "find_spec", lambda name: None if name == "jupyterhub" else find_spec(name)
     )
     assert cli.main(["demo"]) == 2
     error = capsys.readouterr().err

@@ -1,0 +1,180 @@
+"""Compaction: a document's updates become one snapshot, and its older ones go.
+
+What is kept of a document afterwards:
+
+    snapshots  at each position whose state must stay known (a version; a user's server: what a file was saved from)
+    snapshot   at the base: everything before the retained history, in one
+    updates    after the base: the retained history, which the timeline shows
+    snapshot   at the head: what opening the document reads
+
+All in one transaction, under the lock on the document's row, of the rows in the database and never of a room's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pycrdt import Doc, get_update, merge_updates
+from sqlalchemy import Connection
+
+from . import queries, queries_compaction
+from .crypto import EncryptionKeys
+from .errors import ContentError
+from .protocol import read_uint
+from .queries_compaction import Stored
+from .queries_history import first_kept, read_history
+from .schema import now
+
+# Tells which positions of a document must stay readable, within the transaction.
+KeptPositions = Callable[[Connection, str], Collection[int]]
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How much of a document's history is kept as single updates.
+
+    Attributes:
+        seconds: older updates are merged.
+        updates: at most so many are kept.
+        grace: younger updates are kept whatever their number, in seconds: somebody who has just learned a position
+            may not have recorded it yet.
+    """
+
+    seconds: float = 7 * 86400.0
+    updates: int = 10_000
+    grace: float = 60.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What compaction did (or, as a dry run, would do) with a document."""
+
+    document_id: str
+    before: Stored
+    after: Stored
+
+    @property
+    def changed(self) -> bool:
+        """Whether there was anything to do."""
+        return self.before != self.after
+
+
+def compact(
+    connection: Connection,
+    document_id: str,
+    retention: Retention,
+    kept_positions: KeptPositions,
+    keys: EncryptionKeys,
+    *,
+    dry_run: bool = False,
+) -> Report:
+    """Compact one document.
+
+    Args:
+        dry_run: do all of it, and take it back.
+
+    Raises:
+        DocumentNotFound: the log has no such document.
+        ContentError: it holds bytes that are no Yjs update, which nobody can merge.
+        EncryptionError: it can't be decrypted with these keys.
+        DatabaseUnavailable, DatabaseError: nothing was changed.
+    """
+    generation, seq = queries.lock_document(connection, document_id)
+    before = queries_compaction.stored(connection, document_id)
+    savepoint = connection.begin_nested()
+    if seq:
+        _compact(connection, document_id, generation, seq, retention, kept_positions(connection, document_id), keys)
+    after = queries_compaction.stored(connection, document_id)
+    if dry_run:
+        savepoint.rollback()
+    else:
+        savepoint.commit()
+    return Report(document_id, before, after)
+
+
+def _compact(
+    connection: Connection,
+    document_id: str,
+    generation: int,
+    seq: int,
+    retention: Retention,
+    kept: Collection[int],
+    keys: EncryptionKeys,
+) -> None:
+    begin = min(first_kept(connection, document_id, generation) - 1, seq)
+    base = max(begin, _base(connection, document_id, generation, seq, retention))
+    known = queries_compaction.snapshot_positions(connection, document_id, generation)
+    recorded = {position for position in kept if position in known or begin < position <= base}
+    needed = recorded | {seq} | ({base} if base else set())
+    for position in sorted(needed - known):
+        history = read_history(connection, document_id, position, keys)
+        state = merge(history.updates)
+        time = history.entries[-1].created_at
+        queries_compaction.add_snapshot(connection, document_id, generation, position, state, keys, time)
+        if position == seq:
+            queries_compaction.note_snapshot(connection, document_id, seq, len(state))
+    queries_compaction.remove_merged(connection, document_id, generation, base, known - needed)
+
+
+def _base(connection: Connection, document_id: str, generation: int, seq: int, retention: Retention) -> int:
+    """The last position whose update need not be kept as such."""
+    time = now()
+    old = queries_compaction.last_before(
+        connection, document_id, generation, time - timedelta(seconds=retention.seconds)
+    )
+    settled = queries_compaction.last_before(
+        connection, document_id, generation, time - timedelta(seconds=retention.grace)
+    )
+    return min(max(old, seq - retention.updates), settled)
+
+
+def merge(updates: Sequence[bytes]) -> bytes:
+    """One update that does what all of these do, in order.
+
+    Made through a document, which is far smaller and faster than `merge_updates`; but a document leaves out what
+    waits for a predecessor that is not there. So it is looked whether anything does.
+
+    Raises:
+        ContentError: one of them is no Yjs update.
+    """
+    document: Doc[Any] = Doc()
+    try:
+        for update in updates:
+            document.apply_update(update)
+        vector = document.get_state()
+        known = _read_vector(vector)
+        if all(_is_in(update, vector, known) for update in updates):
+            return document.get_update()
+        return merge_updates(*updates)
+    except (ValueError, RuntimeError) as error:
+        raise ContentError("The document holds bytes that are no Yjs update.") from error
+
+
+def _is_in(update: bytes, vector: bytes, known: dict[int, int]) -> bool:
+    """Whether a document with this state vector has all of the update: each item, and each deletion's target."""
+    rest = get_update(update, vector)
+    clients, at = read_uint(rest, 0)
+    if clients:
+        return False
+    clients, at = read_uint(rest, at)
+    for _ in range(clients):
+        client, at = read_uint(rest, at)
+        ranges, at = read_uint(rest, at)
+        for _ in range(ranges):
+            clock, at = read_uint(rest, at)
+            length, at = read_uint(rest, at)
+            if clock + length > known.get(client, 0):
+                return False
+    return True
+
+
+def _read_vector(vector: bytes) -> dict[int, int]:
+    count, at = read_uint(vector, 0)
+    known: dict[int, int] = {}
+    for _ in range(count):
+        client, at = read_uint(vector, at)
+        known[client], at = read_uint(vector, at)
+    return known

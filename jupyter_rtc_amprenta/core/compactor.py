@@ -1,0 +1,95 @@
+"""Compaction and automatic versions in the background: a task that is there only while documents are edited."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from . import queries_compaction, versions
+from .errors import DatabaseUnavailable, RtcError
+
+if TYPE_CHECKING:
+    from .documentlog import DocumentLog
+
+log = logging.getLogger(__name__)
+
+# So long after an edit it is looked whether its document should be compacted.
+DELAY_SECONDS = 10.0
+# A document that has got so much since its last snapshot is compacted.
+DUE_UPDATES = 500
+DUE_BYTES = 2**20
+
+
+class Compactor:
+    """Looks after the documents that a log appends to.
+
+    Args:
+        log_: the log.
+        delay: how long after an edit, in seconds.
+    """
+
+    def __init__(self, log_: DocumentLog, delay: float = DELAY_SECONDS) -> None:
+        self._log = log_
+        self._delay = delay
+        self._touched: set[str] = set()
+        self._hopeless: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def touch(self, document_ids: Iterable[str]) -> None:
+        """These documents were appended to."""
+        self._touched.update(document_ids)
+        if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """End; what is being compacted is finished or left as it was."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def round(self) -> None:
+        """Look after what was touched since the last round."""
+        touched, self._touched = self._touched, set()
+        try:
+            await self._make_versions(touched)
+            run = self._log.database.run
+            due = await run(queries_compaction.due, touched - self._hopeless, DUE_UPDATES, DUE_BYTES)
+            for document_id in due:
+                await self._compact(document_id)
+        except DatabaseUnavailable:
+            # The writer says so, and goes on trying; so do we.
+            self._touched |= touched
+        except RtcError as error:
+            log.error("Compaction: %s", error)
+
+    async def _run(self) -> None:
+        while self._touched:
+            await asyncio.sleep(self._delay)
+            await self.round()
+
+    async def _make_versions(self, touched: set[str]) -> None:
+        policy = self._log.policy
+        if policy.automatic_versions and not self._log.database.is_sqlite:
+            await self._log.database.run(
+                versions.make_automatic, sorted(touched), policy.version_seconds, policy.automatic_versions
+            )
+
+    async def _compact(self, document_id: str) -> None:
+        try:
+            report = await self._log.compact(document_id)
+        except DatabaseUnavailable:
+            raise
+        except RtcError as error:
+            # Not tried again with each edit; `jupyter-rtc compact` says it too.
+            self._hopeless.add(document_id)
+            log.error("document=%s can't be compacted: %s", document_id, error)
+        else:
+            log.info(
+                "document=%s compacted: %d updates and %d bytes are %d and %d now",
+                document_id,
+                report.before.updates,
+                report.before.size,
+                report.after.updates,
+                report.after.size,
+            )
