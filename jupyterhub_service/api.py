@@ -12,6 +12,7 @@ from .base import ApiHandler
 from .bodies import Page
 from .collaboration import Collaboration
 from .invites import Invites
+from .participants import Participants
 from .presence import Presence
 
 
@@ -20,6 +21,7 @@ class Rules:
     """What the handlers ask."""
 
     collaboration: Collaboration
+    participants: Participants
     invites: Invites
     presence: Presence
 
@@ -38,6 +40,7 @@ class RuleHandler(ApiHandler):
 _SESSION_KEYS = (datetime.fromisoformat, str)
 _PARTICIPANT_KEYS = (datetime.fromisoformat, str)
 _INVITE_KEYS = (int, datetime.fromisoformat, str)
+_ACTIVITY_KEYS = (int,)
 
 
 class DocumentsHandler(RuleHandler):
@@ -82,6 +85,12 @@ class SessionHandler(RuleHandler):
         """A session in detail."""
         self.send(await self.rules.collaboration.session(self.identity, document_id))
 
+    async def patch(self, document_id: str) -> None:
+        """Hand it over to another owner."""
+        owner = bodies.session_body(self.json_body())
+        await self.rules.participants.hand_over(self.identity, document_id, owner)
+        self.send(await self.rules.collaboration.session(self.identity, document_id))
+
 
 class ParticipantsHandler(RuleHandler):
     """`/sessions/{document_id}/participants`"""
@@ -89,7 +98,30 @@ class ParticipantsHandler(RuleHandler):
     async def get(self, document_id: str) -> None:
         """Who takes part."""
         page = self.page(_PARTICIPANT_KEYS)
-        self.send(await self.rules.collaboration.participants(self.identity, document_id, page))
+        self.send(await self.rules.participants.listed(self.identity, document_id, page))
+
+
+class ParticipantHandler(RuleHandler):
+    """`/sessions/{document_id}/participants/{username}`"""
+
+    async def patch(self, document_id: str, username: str) -> None:
+        """Change what somebody may do."""
+        permissions = bodies.participant_body(self.json_body())
+        self.send(await self.rules.participants.change(self.identity, document_id, username, permissions))
+
+    async def delete(self, document_id: str, username: str) -> None:
+        """Take somebody out, or oneself."""
+        await self.rules.participants.remove(self.identity, document_id, username)
+        self.set_status(204)
+
+
+class ActivityHandler(RuleHandler):
+    """`/sessions/{document_id}/activity`"""
+
+    async def get(self, document_id: str) -> None:
+        """What happened."""
+        page = self.page(_ACTIVITY_KEYS)
+        self.send(await self.rules.collaboration.activity(self.identity, document_id, page))
 
 
 class InviteHandler(RuleHandler):

@@ -27,8 +27,10 @@ from .api import Rules
 from .auth import CACHE_SECONDS, Authenticator
 from .base import Context, NotFoundHandler
 from .collaboration import Collaboration
+from .events import EventFeed
 from .hub import Hub
 from .invites import Invites
+from .participants import Participants
 from .presence import Presence
 from .routes import routes
 from .setting_traits import FIELDS, SettingTraits
@@ -110,6 +112,7 @@ class RtcService(SettingTraits, Application):
             if self.settings.yjs_in_service
             else None
         )
+        self.feed = EventFeed(self.database)
         self.hub_auth = HubOAuth(parent=self, cache_max_age=CACHE_SECONDS, **_oauth_client())
         self.web = self._web_application()
 
@@ -117,6 +120,7 @@ class RtcService(SettingTraits, Application):
         hub = Hub(self.hub_auth.api_url, self.hub_auth.api_token)
         return Rules(
             Collaboration(self.database, self.settings, self.watch.keyring),
+            Participants(self.database, self.settings),
             Invites(self.database, self.settings, hub, self._hub_url()),
             Presence(self.database, self.settings),
         )
@@ -131,7 +135,7 @@ class RtcService(SettingTraits, Application):
         context = Context(self.hub_auth, Authenticator(self.hub_auth, self.watch.keyring), self.watch)
         yjs_health = self.yjs_server.health if self.yjs_server else None
         return WebApplication(
-            routes(self.service_prefix, context, self._rules(), yjs_health),
+            routes(self.service_prefix, context, self._rules(), self.feed, yjs_health),
             default_handler_class=NotFoundHandler,
             default_handler_args={"context": context},
             # Derived, so that cookies outlive a restart of the service, and are the same for all its replicas.
@@ -148,20 +152,21 @@ class RtcService(SettingTraits, Application):
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
         server = await self._listen()
-        watching = asyncio.create_task(self.watch.run())
+        running = [asyncio.create_task(task()) for task in (self.watch.run, self.feed.run)]
         stopping = asyncio.create_task(told.wait())
-        await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         log.info("Stopping.")
-        failed = watching.done()
-        watching.cancel()
+        failed = [task for task in running if task.done()]
+        for task in running:
+            task.cancel()
         server.stop()
         if self.yjs_server is not None:
             await self.yjs_server.stop()
         await server.close_all_connections()
         self.database.close()
-        if failed:
-            # Watching never ends but by a fault: end with its trace, and be started again.
-            watching.result()
+        for task in failed:
+            # None of them ends but by a fault: end with its trace, and be started again.
+            task.result()
 
     async def _listen(self) -> HTTPServer:
         """Listen before anything else: the Hub gives a service half a minute for it, and ends where it does not."""

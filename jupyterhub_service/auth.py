@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import HTTPError, RequestHandler
 
 from jupyter_rtc_amprenta.core.errors import TokenError
+from jupyter_rtc_amprenta.core.queries_record import Actor
 from jupyter_rtc_amprenta.core.tokens import Keyring
 
 from .configuration import PERSON_SCOPE
@@ -38,6 +39,7 @@ class Identity:
         server: which server it is, such as `alice/`; "" for a person.
         display_name: what the Hub calls this user for people; "" where it does not tell.
         by_hub: whether the Hub vouched for it just now, rather than a JWT of ours.
+        address: from where, as an IP address.
     """
 
     username: str
@@ -46,6 +48,12 @@ class Identity:
     server: str
     display_name: str
     by_hub: bool
+    address: str = ""
+
+    @property
+    def actor(self) -> Actor:
+        """Who does what is recorded."""
+        return Actor(self.username, self.address)
 
     @property
     def is_person(self) -> bool:
@@ -75,7 +83,7 @@ class Authenticator:
         self._keyring = keyring
 
     async def identify(self, handler: RequestHandler) -> Identity:
-        """Who makes this request. A token that is not valid is refused, even where a cookie would be.
+        """Who makes this request, and from where. A token that is not valid is refused, even where a cookie would be.
 
         Raises:
             NotAuthenticated: nobody, or nobody known.
@@ -83,6 +91,10 @@ class Authenticator:
             Unavailable: the Hub does not answer.
             DatabaseUnavailable: the keys for a JWT are not loaded yet.
         """
+        address = handler.request.remote_ip or ""
+        return replace(await self._identify(handler), address=address)
+
+    async def _identify(self, handler: RequestHandler) -> Identity:
         token = _token(handler)
         if token.count(".") == 2:
             # A JWT. It is no business of the Hub's.

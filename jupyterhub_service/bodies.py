@@ -80,14 +80,21 @@ def document_body(body: Body) -> DocumentBody:
 
 def invite_body(body: Body) -> InviteBody:
     """The body of `POST /sessions/{document_id}/invite`."""
-    permissions = _text(body, "permissions", 20, default="read-write")
-    if permissions not in PERMISSIONS:
-        raise BadRequest("invalid_permissions", "permissions must be read-only or read-write.")
     return InviteBody(
         username=_text(body, "username", 200),
         message=_text(body, "message", 2000, default=""),
-        permissions=permissions,
+        permissions=_permissions(body, default="read-write"),
     )
+
+
+def participant_body(body: Body) -> str:
+    """The body of `PATCH /sessions/{document_id}/participants/{username}`: what they may do."""
+    return _permissions(body)
+
+
+def session_body(body: Body) -> str:
+    """The body of `PATCH /sessions/{document_id}`: the new owner."""
+    return _text(body, "owner", 200)
 
 
 def token_body(body: Body) -> str | None:
@@ -112,7 +119,17 @@ def _present(body: Body) -> Present:
     if type(connections) is not int or not 0 <= connections <= _MOST_CONNECTIONS:
         raise BadRequest("invalid_connections", f"connections must be a number, 0 to {_MOST_CONNECTIONS}.")
     place = _text(body, "place", 200, default="")
-    return Present(_text(body, "document_id", 200), connections, place or None)
+    edited = _text(body, "edited", 200, default="")
+    return Present(_text(body, "document_id", 200), connections, place or None, edited or None)
+
+
+def event_id(value: str) -> int | None:
+    """The event that a listener knows of last; None where none is given."""
+    if not value:
+        return None
+    if not value.isascii() or not value.isdecimal() or len(value) > 18:
+        raise BadRequest("invalid_last_event_id", "Last-Event-ID must be the id of an earlier event.")
+    return int(value)
 
 
 def page(parameters: Mapping[str, str], keys: Sequence[Callable[[str], Any]]) -> Page:
@@ -134,6 +151,13 @@ def page(parameters: Mapping[str, str], keys: Sequence[Callable[[str], Any]]) ->
         return Page(limit, [read(_clean(value)) for read, value in zip(keys, values, strict=True)])
     except (ValueError, TypeError, AttributeError):
         raise BadRequest("invalid_cursor", "cursor must be the next_cursor of an earlier answer.") from None
+
+
+def _permissions(body: Body, default: str | None = None) -> str:
+    permissions = _text(body, "permissions", 20, default=default)
+    if permissions not in PERMISSIONS:
+        raise BadRequest("invalid_permissions", "permissions must be read-only or read-write.")
+    return permissions
 
 
 def next_cursor(values: Sequence[Any]) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from jupyter_rtc_amprenta.core import queries_people, queries_presence
+from jupyter_rtc_amprenta.core import queries_participants, queries_people, queries_record
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.queries_people import NewSession
+from jupyter_rtc_amprenta.core.queries_record import record_end
 from jupyter_rtc_amprenta.core.schema import now
 from jupyter_rtc_amprenta.core.settings import Settings
 from jupyter_rtc_amprenta.core.tokens import Keyring
@@ -141,20 +142,11 @@ class Collaboration:
             "recent_activity": [views.sentence(one) for one in happened],
         }
 
-    async def participants(self, identity: Identity, document_id: str, page: Page) -> Json:
-        """A session's participants, those who joined first before the others."""
+    async def activity(self, identity: Identity, document_id: str, page: Page) -> Json:
+        """What happened in a session, the last first."""
         identity.require_person()
-        row = await self._entered(identity, document_id)
-        rows = await self._database.run(
-            queries_people.participants_of, document_id, self._since(), page.limit, page.after
-        )
-        return views.listed(
-            "participants",
-            rows,
-            page.limit,
-            lambda one: views.participant(one, row.owner),
-            lambda one: (one.joined_at, one.username),
-        )
+        rows = await self._database.run(_activity, identity, document_id, page, self._since())
+        return views.listed("activity", rows, page.limit, views.activity, lambda row: (row.activity_id,))
 
     # --- tokens ------------------------------------------------------------------------------------------------
 
@@ -225,19 +217,28 @@ def _register(
         path=body.path,
         title=body.title,
     )
-    document_id, created = queries_people.register_session(connection, new)
+    document_id, created = queries_people.register_session(connection, new, identity.address)
     return document_id, created, entered_session(connection, identity, document_id, since)
 
 
 def _delete(connection: Connection, identity: Identity, document_id: str, since: datetime) -> None:
     require_owner(entered_session(connection, identity, document_id, since), identity)
+    told = queries_participants.names_of(connection, document_id)
     queries_people.delete_document(connection, document_id)
+    record_end(connection, identity.actor, document_id, told)
+
+
+def _activity(
+    connection: Connection, identity: Identity, document_id: str, page: Page, since: datetime
+) -> Any:
+    entered_session(connection, identity, document_id, since)
+    return queries_record.activities_of(connection, document_id, page.limit, page.after)
 
 
 def _session(
     connection: Connection, identity: Identity, document_id: str, since: datetime
 ) -> tuple[Row[Any], Any, Any]:
     row = entered_session(connection, identity, document_id, since)
-    people = queries_people.participants_of(connection, document_id, since, _MOST_PARTICIPANTS)
-    happened = queries_presence.latest_activity(connection, document_id, _RECENT_ACTIVITIES)
-    return row, people, happened
+    people = queries_participants.participants_of(connection, document_id, since, _MOST_PARTICIPANTS)
+    happened = queries_record.activities_of(connection, document_id, _RECENT_ACTIVITIES)
+    return row, people, happened[:_RECENT_ACTIVITIES][::-1]

@@ -5,6 +5,7 @@
     ├── NotAuthenticated   401
     ├── Forbidden          403
     ├── NotFound           404
+    ├── TooMany            429  later
     └── Unavailable        503  something that the answer needs is away; try again
 
 `base.py` maps them, and the errors of `core/errors.py`, to answers.
@@ -52,6 +53,12 @@ class NotFound(Refused):
     """There is no such thing."""
 
     status = 404
+
+
+class TooMany(Refused):
+    """Too often, or too many; later it may do."""
+
+    status = 429
 
 
 class Unavailable(Refused):

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from jupyter_rtc_amprenta.core import queries_invites, queries_people, queries_presence
+from jupyter_rtc_amprenta.core import queries_invites, queries_participants, queries_people
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.queries_invites import NewInvite
-from jupyter_rtc_amprenta.core.queries_presence import Activity
+from jupyter_rtc_amprenta.core.queries_record import Activity, record
 from jupyter_rtc_amprenta.core.schema import now
 from jupyter_rtc_amprenta.core.settings import Settings
 
@@ -123,7 +123,7 @@ def _check_invite(
     require_owner(entered_session(connection, identity, document_id, since), identity)
     if body.username == identity.username:
         raise BadRequest("self_invite", "You can't invite yourself.")
-    if queries_people.is_participant(connection, document_id, body.username):
+    if queries_participants.is_participant(connection, document_id, body.username):
         raise BadRequest("already_participant", f"{body.username} is a participant already.")
 
 
@@ -140,7 +140,7 @@ def _invite(
     queries_people.remember_user(connection, new.invited_user, name)
     invite_id = queries_invites.renew_invite(connection, new)
     invited = Activity(new.document_id, "invited", new.invited_user)
-    queries_presence.record_activity(connection, identity.username, [invited])
+    record(connection, identity.actor, [invited])
     return invite_id
 
 
@@ -154,7 +154,7 @@ def _invites_of_session(
 def _accept(connection: Connection, identity: Identity, invite_id: str) -> Row[Any]:
     row = _open_invite(connection, identity, invite_id)
     queries_people.remember_user(connection, identity.username, identity.display_name)
-    queries_people.add_participant(connection, row.document_id, identity.username, row.permissions)
+    queries_participants.add_participant(connection, row.document_id, identity.username, row.permissions)
     return _close(connection, identity, row, "accepted")
 
 
@@ -199,5 +199,5 @@ def _close(
 ) -> Row[Any]:
     queries_invites.close_invite(connection, row.invite_id, state)
     closed = Activity(row.document_id, state, detail)
-    queries_presence.record_activity(connection, identity.username, [closed])
+    record(connection, identity.actor, [closed])
     return row

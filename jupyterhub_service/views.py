@@ -19,7 +19,14 @@ _SENTENCES = {
     "invited": "{who} invited {whom}",
     "accepted": "{who} accepted the invitation",
     "declined": "{who} declined the invitation",
+    "renewed": "{who} renewed the invitation of {whom}",
     "revoked": "{who} withdrew the invitation of {whom}",
+    "made_reader": "{who} made {whom} a reader",
+    "made_writer": "{who} made {whom} a writer",
+    "handed_over": "{who} handed the session over to {whom}",
+    "removed": "{who} removed {whom}",
+    "resigned": "{who} takes part no more",
+    "edited": "{who} edited {whom}",
 }
 
 
@@ -125,6 +132,44 @@ def invite(row: Any, open_url: str) -> Json:
         "expires_at": instant(row.expires_at),
         "answered_at": instant(row.answered_at),
         "open_url": open_url,
+    }
+
+
+def activity(row: Any) -> Json:
+    """Something that happened, with its sentence."""
+    return {
+        "activity_id": row.activity_id,
+        "username": row.username,
+        "action": row.action,
+        "detail": row.detail,
+        "created_at": instant(row.created_at),
+        "sentence": sentence(row),
+    }
+
+
+_KINDS = {
+    "invited": "invited",
+    "accepted": "answered",
+    "declined": "answered",
+    "joined": "joined",
+    "left": "left",
+    "moved": "presence",
+}
+
+
+def event_kind(action: str) -> str:
+    """The name of an event in the stream: `invited`, `answered`, `joined`, `left`, `presence`, else `changed`."""
+    return _KINDS.get(action, "changed")
+
+
+def event(row: Any) -> Json:
+    """An event of the stream."""
+    return {
+        "action": row.action,
+        "document_id": row.document_id,
+        "username": row.username,
+        "detail": row.detail,
+        "created_at": instant(row.created_at),
     }
 
 

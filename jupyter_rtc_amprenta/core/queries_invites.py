@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from .queries_people import page
+from .queries_paging import page
 from .schema import invites, now, sessions
 
 

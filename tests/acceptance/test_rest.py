@@ -136,6 +136,10 @@ MATRIX = [
     ("GET", "/sessions/{own}", 200, 403, 200, 200, 401),
     ("GET", "/sessions/{own}/participants", 200, 403, 200, 200, 401),
     ("GET", "/sessions/{own}/invites", 200, 403, 200, 200, 401),
+    ("GET", "/sessions/{own}/activity", 200, 403, 200, 200, 401),
+    ("PATCH", "/sessions/{own}", 200, 403, 200, 401, 401),
+    ("PATCH", "/sessions/{own}/participants/alice", 400, 403, 400, 401, 401),
+    ("DELETE", "/sessions/{own}/participants/alice", 400, 403, 400, 401, 401),
     ("POST", "/sessions/{own}/invite", 200, 403, 200, 401, 401),
     ("GET", "/invites", 200, 403, 200, 200, 401),
     ("DELETE", "/invites/{invite}", 204, 403, 204, 401, 401),
@@ -157,6 +161,8 @@ def test_who_may_do_what(
     if "{invite}" in path:
         invite = alice("POST", f"/sessions/{own}/invite", json={"username": "bob"}).json()["invite_id"]
     body: Any = {"documents": []} if path == "/presence" else {"username": "bob"} if "invite" in path else {}
+    if method == "PATCH":
+        body = {"permissions": "read-only", "owner": "alice"}
     if path == "/documents":
         body = {"volume": "v", "file_id": own + kind, "document_type": "text", "path": "a.txt"}
     if path == "/token {own}":

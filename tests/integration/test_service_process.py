@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,71 +12,9 @@ import requests
 
 from jupyter_rtc_amprenta.core import migrate
 from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
-from jupyter_rtc_amprenta.demo.ports import any_free_port
 from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.integration
-
-
-class Service:
-    """A running service; its Hub is away."""
-
-    def __init__(self, **environment: str) -> None:
-        self.url = f"http://127.0.0.1:{any_free_port()}"
-        self.yjs_port = any_free_port()
-        ours = {
-            "JUPYTERHUB_API_TOKEN": "0123456789abcdef",
-            "JUPYTERHUB_API_URL": f"http://127.0.0.1:{any_free_port()}/hub/api",
-            "JUPYTERHUB_SERVICE_URL": self.url,
-            "YJS_SERVER_PORT": str(self.yjs_port),
-            "YJS_SERVER_HOST": "127.0.0.1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterhub_service"],
-            env=os.environ | ours | environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def health(self, status: int, seconds: float = 20) -> dict[str, Any]:
-        """Wait until /health answers with this status."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                answer = requests.get(f"{self.url}/health", timeout=5)
-            except requests.ConnectionError:
-                assert self.process.poll() is None
-            else:
-                if answer.status_code == status:
-                    return answer.json()
-            time.sleep(0.05)
-        raise AssertionError(f"no {status} from /health within {seconds:g} s")
-
-    def get(self, path: str, token: str) -> requests.Response:
-        headers = {"Authorization": f"Bearer {token}"}
-        return requests.get(f"{self.url}/api/v1/collaboration{path}", headers=headers, timeout=20)
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Send a signal; gives the exit code and what was logged."""
-        self.process.send_signal(number)
-        _, log = self.process.communicate(timeout=20)
-        return self.process.returncode, log
-
-
-@pytest.fixture
-def start() -> Iterator[Any]:
-    """Starts services, and ends what is left of them."""
-    started: list[Service] = []
-
-    def start(**environment: str) -> Service:
-        started.append(Service(**environment))
-        return started[-1]
-
-    yield start
-    for service in started:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.communicate()
 
 
 @pytest.fixture
