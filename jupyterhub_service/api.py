@@ -33,11 +33,14 @@ class RuleHandler(ApiHandler):
 
     def page(self, keys: Sequence[Callable[[str], Any]]) -> Page:
         """The part of a list that the query asks for."""
-        names = [name for name in ("limit", "cursor") if self.get_query_argument(name, None)]
-        return bodies.page({name: self.get_query_argument(name) for name in names}, keys)
+        return bodies.page(self.parameters(), keys)
+
+    def parameters(self) -> dict[str, str]:
+        """The query; of a parameter that is given twice, the last counts."""
+        return {name: self.get_query_argument(name) for name in self.request.query_arguments}
 
 
-_SESSION_KEYS = (datetime.fromisoformat, str)
+SESSION_KEYS = bodies.SESSION_KEYS["last_activity"]
 _PARTICIPANT_KEYS = (datetime.fromisoformat, str)
 _INVITE_KEYS = (int, datetime.fromisoformat, str)
 _ACTIVITY_KEYS = (int,)
@@ -48,7 +51,7 @@ class DocumentsHandler(RuleHandler):
 
     async def get(self) -> None:
         """My documents."""
-        self.send(await self.rules.collaboration.documents(self.identity, self.page(_SESSION_KEYS)))
+        self.send(await self.rules.collaboration.documents(self.identity, self.page(SESSION_KEYS)))
 
     async def post(self) -> None:
         """Register a file's document: 201 where it was made, 200 where it was known."""
@@ -75,7 +78,9 @@ class SessionsHandler(RuleHandler):
 
     async def get(self) -> None:
         """My sessions."""
-        self.send(await self.rules.collaboration.sessions(self.identity, self.page(_SESSION_KEYS)))
+        wanted = bodies.wanted(self.parameters(), self.identity.username)
+        page = self.page(bodies.SESSION_KEYS[wanted.sort])
+        self.send(await self.rules.collaboration.sessions(self.identity, page, wanted))
 
 
 class SessionHandler(RuleHandler):

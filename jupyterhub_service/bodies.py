@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from jupyter_rtc_amprenta.core.queries_people import Wanted
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.schema import DOCUMENT_TYPES, PERMISSIONS
 
@@ -121,6 +122,42 @@ def _present(body: Body) -> Present:
     place = _text(body, "place", 200, default="")
     edited = _text(body, "edited", 200, default="")
     return Present(_text(body, "document_id", 200), connections, place or None, edited or None)
+
+
+# How to read the sort keys of a list of sessions, by what it is sorted by.
+SESSION_KEYS: Mapping[str, Sequence[Callable[[str], Any]]] = {
+    "last_activity": (datetime.fromisoformat, str),
+    "created_at": (datetime.fromisoformat, str),
+    "title": (str, str),
+}
+_FLAGS = {"true": True, "false": False}
+
+
+def wanted(parameters: Mapping[str, str], username: str) -> Wanted:
+    """The sessions that the query parameters `active`, `document_type`, `owner`, `q` and `sort` ask for.
+
+    Args:
+        username: the caller's, whom `owner=me` means.
+    """
+    active = parameters.get("active", "")
+    if active and active not in _FLAGS:
+        raise BadRequest("invalid_active", "active must be true or false.")
+    kind = parameters.get("document_type")
+    if kind and kind not in DOCUMENT_TYPES:
+        raise BadRequest(
+            "invalid_document_type", f"document_type must be one of {', '.join(DOCUMENT_TYPES)}."
+        )
+    sort = parameters.get("sort") or "last_activity"
+    if sort not in SESSION_KEYS:
+        raise BadRequest("invalid_sort", f"sort must be one of {', '.join(SESSION_KEYS)}.")
+    owner = _text(parameters, "owner", 200, default="")
+    return Wanted(
+        active=_FLAGS.get(active),
+        document_type=kind or None,
+        owner=(username if owner == "me" else owner) or None,
+        search=_text(parameters, "q", 200, default=""),
+        sort=sort,
+    )
 
 
 def event_id(value: str) -> int | None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row
 
 from jupyter_rtc_amprenta.core import queries_participants, queries_people, queries_record
 from jupyter_rtc_amprenta.core.database import Database
-from jupyter_rtc_amprenta.core.queries_people import NewSession
+from jupyter_rtc_amprenta.core.queries_people import NewSession, Wanted
 from jupyter_rtc_amprenta.core.queries_record import record_end
 from jupyter_rtc_amprenta.core.schema import now
 from jupyter_rtc_amprenta.core.settings import Settings
@@ -29,6 +29,7 @@ _MOST_PARTICIPANTS = 1000
 # After this many reports that did not come, a server is taken for dead, and its owner for offline.
 _MISSED_REPORTS = 3
 _PREFIX_LENGTH = 40
+ALL = Wanted()
 
 
 def online_since(settings: Settings) -> datetime:
@@ -101,8 +102,10 @@ class Collaboration:
     async def documents(self, identity: Identity, page: Page) -> Json:
         """The documents that the caller takes part in, the last used first."""
         identity.require_person()
-        rows = await self._rows(identity, page)
-        return views.listed("documents", rows, page.limit, self._document, _session_keys)
+        rows = await self._rows(identity, page, ALL)
+        return views.listed(
+            "documents", rows, page.limit, self._document, lambda row: (row.last_activity, row.document_id)
+        )
 
     async def document(self, identity: Identity, document_id: str) -> Json:
         """One document, as a participant's server needs it."""
@@ -115,19 +118,19 @@ class Collaboration:
 
     # --- sessions ----------------------------------------------------------------------------------------------
 
-    async def sessions(self, identity: Identity, page: Page) -> Json:
-        """The sessions that the caller takes part in, the last active first."""
+    async def sessions(self, identity: Identity, page: Page, wanted: Wanted = ALL) -> Json:
+        """The sessions that the caller takes part in; the counts are of those that are wanted."""
         identity.require_person()
-        rows = await self._rows(identity, page)
+        rows = await self._rows(identity, page, wanted)
         total, active = await self._database.run(
-            queries_people.count_sessions, identity.username, self._since()
+            queries_people.count_sessions, identity.username, self._since(), wanted
         )
         answer = views.listed(
             "sessions",
             rows,
             page.limit,
             lambda row: views.session_summary(row, identity.username),
-            _session_keys,
+            lambda row: (getattr(row, wanted.sort), row.document_id),
         )
         return answer | {"total_count": total, "active_count": active}
 
@@ -177,9 +180,9 @@ class Collaboration:
 
     # --- what they share ---------------------------------------------------------------------------------------
 
-    async def _rows(self, identity: Identity, page: Page) -> Any:
+    async def _rows(self, identity: Identity, page: Page, wanted: Wanted) -> Any:
         return await self._database.run(
-            queries_people.sessions_of, identity.username, self._since(), page.limit, page.after
+            queries_people.sessions_of, identity.username, self._since(), page.limit, page.after, wanted
         )
 
     async def _entered(self, identity: Identity, document_id: str) -> Row[Any]:
@@ -193,10 +196,6 @@ class Collaboration:
 
     def _connection_url(self, document_id: str) -> str:
         return f"{self._settings.yjs_server_url}/doc/{document_id}"
-
-
-def _session_keys(row: Any) -> tuple[Any, ...]:
-    return row.last_activity, row.document_id
 
 
 def _token(token: str, seconds: float) -> Json:

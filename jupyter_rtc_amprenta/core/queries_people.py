@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from .queries import create_document
@@ -183,21 +183,62 @@ def session_for(
     return connection.execute(query).one_or_none()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which sessions a list has, and in which order.
+
+    Attributes:
+        active: only those where somebody is online, or nobody is; None: all.
+        document_type: only those of this type; None: all.
+        owner: only this user's; None: all.
+        search: only those that have this in their title or path; "": all.
+        sort: `last_activity` or `created_at`, newest first, or `title`.
+    """
+
+    active: bool | None = None
+    document_type: str | None = None
+    owner: str | None = None
+    search: str = ""
+    sort: str = "last_activity"
+
+    def conditions(self, online_since: datetime) -> list[ColumnElement[bool]]:
+        """What the sessions must fulfil."""
+        found: list[ColumnElement[bool]] = []
+        if self.active is not None:
+            found.append(_is_active(online_since) if self.active else ~_is_active(online_since))
+        if self.document_type is not None:
+            found.append(sessions.c.document_type == self.document_type)
+        if self.owner is not None:
+            found.append(sessions.c.owner == self.owner)
+        if self.search:
+            columns = (sessions.c.title, sessions.c.path)
+            found.append(or_(*(column.icontains(self.search, autoescape=True) for column in columns)))
+        return found
+
+
 def sessions_of(
-    connection: Connection, username: str, online_since: datetime, limit: int, after: Sequence[Any] | None
+    connection: Connection,
+    username: str,
+    online_since: datetime,
+    limit: int,
+    after: Sequence[Any] | None,
+    wanted: Wanted,
 ) -> Sequence[Row[Any]]:
-    """The sessions that a user takes part in, as `session_for` gives them, by (last_activity, document_id), newest
-    first."""
-    query = _sessions(username, online_since).where(_takes_part(username))
-    keys = (_last_activity(), sessions.c.document_id)
-    return connection.execute(page(query, keys, limit, after)).all()
+    """The sessions that a user takes part in, as `session_for` gives them, by (`wanted.sort`, document_id)."""
+    conditions = [_takes_part(username), *wanted.conditions(online_since)]
+    query = _sessions(username, online_since).where(*conditions)
+    first = _last_activity() if wanted.sort == "last_activity" else sessions.c[wanted.sort]
+    keys = (first, sessions.c.document_id)
+    return connection.execute(page(query, keys, limit, after, ascending=wanted.sort == "title")).all()
 
 
-def count_sessions(connection: Connection, username: str, online_since: datetime) -> tuple[int, int]:
-    """How many sessions a user takes part in, and in how many of them somebody is online."""
+def count_sessions(
+    connection: Connection, username: str, online_since: datetime, wanted: Wanted
+) -> tuple[int, int]:
+    """How many such sessions a user takes part in, and in how many of them somebody is online."""
     active = func.count().filter(_is_active(online_since))
-    query = select(func.count(), active).select_from(sessions).where(_takes_part(username))
-    total, online = connection.execute(query).one()
+    conditions = [_takes_part(username), *wanted.conditions(online_since)]
+    total, online = connection.execute(select(func.count(), active).select_from(sessions).where(*conditions)).one()
     return total, online
 
 

@@ -324,6 +324,9 @@ def test_what_is_no_json_object(alice: Caller, body: bytes) -> None:
         ("GET", "/token", 405, "method_not_allowed"),
         ("GET", "/sessions?limit=0", 400, "invalid_limit"),
         ("GET", "/sessions?cursor=x", 400, "invalid_cursor"),
+        ("GET", "/sessions?active=maybe", 400, "invalid_active"),
+        ("GET", "/sessions?document_type=movie", 400, "invalid_document_type"),
+        ("GET", "/sessions?sort=colour", 400, "invalid_sort"),
     ],
 )
 def test_wrong_requests(alice: Caller, method: str, path: str, status: int, code: str) -> None:

@@ -16,6 +16,7 @@ from jupyter_rtc_amprenta.core.keyring import load_keyring
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.schema import invites as invites_table
 from jupyter_rtc_amprenta.core.schema import now, presence
+from jupyterhub_service import bodies
 from jupyterhub_service.auth import Identity
 from jupyterhub_service.bodies import InviteBody, Page, page
 from jupyterhub_service.errors import BadRequest, Forbidden, NotFound
@@ -151,6 +152,50 @@ async def test_lists_come_in_pages(rtc: Rtc) -> None:
         query["cursor"] = answer["next_cursor"]
     assert found == ids[::-1]
     assert "next_cursor" not in await rtc.collaboration.sessions(ALICE, Page(5))
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["c", "b", "a"]),
+        ({"sort": "created_at"}, ["c", "b", "a"]),
+        ({"sort": "title"}, ["a", "b", "c"]),
+        ({"document_type": "markdown"}, ["b"]),
+        ({"owner": "me"}, ["b", "a"]),
+        ({"owner": "bob"}, ["c"]),
+        ({"owner": "nobody"}, []),
+        ({"active": "true"}, ["a"]),
+        ({"active": "false"}, ["c", "b"]),
+        ({"q": "REPORT"}, ["b"]),
+        ({"q": "_%"}, ["c"]),
+        ({"q": "work/"}, ["c", "b", "a"]),
+        ({"owner": "me", "active": "false"}, ["b"]),
+    ],
+    ids=str,
+)
+async def test_filters_and_order(rtc: Rtc, query: dict[str, str], found: list[str]) -> None:
+    first = await rtc.register(file_id="1", title="Analysis")
+    titles = {first: "a"}
+    await rtc.seen(server("alice"), first)
+    titles[await rtc.register(file_id="2", title="Report", document_type="markdown")] = "b"
+    bobs = await rtc.register(BOB, title="Under_%score")
+    titles[bobs] = "c"
+    invited = await rtc.invites.invite(BOB, bobs, InviteBody("alice", "", "read-only"))
+    await rtc.invites.accept(ALICE, invited["invite_id"])
+    wanted = bodies.wanted(query, "alice")
+    answer = await rtc.collaboration.sessions(ALICE, Page(), wanted)
+    assert [titles[session["document_id"]] for session in answer["sessions"]] == found
+    assert answer["total_count"] == len(found)
+    assert answer["active_count"] == found.count("a")
+    # The same, one by one.
+    limited, paged = {"limit": "1"}, []
+    while True:
+        part = await rtc.collaboration.sessions(ALICE, page(limited, bodies.SESSION_KEYS[wanted.sort]), wanted)
+        paged += part["sessions"]
+        if "next_cursor" not in part:
+            break
+        limited["cursor"] = part["next_cursor"]
+    assert paged == answer["sessions"]
 
 
 async def test_the_edits_of_the_log_count_as_activity(rtc: Rtc) -> None:
