@@ -12,6 +12,7 @@ from .base import ApiHandler
 from .bodies import Page
 from .collaboration import Collaboration
 from .invites import Invites
+from .links import Links
 from .participants import Participants
 from .presence import Presence
 
@@ -23,6 +24,7 @@ class Rules:
     collaboration: Collaboration
     participants: Participants
     invites: Invites
+    links: Links
     presence: Presence
 
 
@@ -44,6 +46,7 @@ SESSION_KEYS = bodies.SESSION_KEYS["last_activity"]
 _PARTICIPANT_KEYS = (datetime.fromisoformat, str)
 _INVITE_KEYS = (int, datetime.fromisoformat, str)
 _ACTIVITY_KEYS = (int,)
+_LINK_KEYS = (datetime.fromisoformat, str)
 
 
 class DocumentsHandler(RuleHandler):
@@ -135,7 +138,8 @@ class InviteHandler(RuleHandler):
     async def post(self, document_id: str) -> None:
         """Invite a user."""
         body = bodies.invite_body(self.json_body())
-        self.send(await self.rules.invites.invite(self.identity, document_id, body))
+        key = bodies.idempotency_key(self.request.headers.get("Idempotency-Key", ""))
+        self.send(await self.rules.invites.invite(self.identity, document_id, body, key))
 
 
 class SessionInvitesHandler(RuleHandler):
@@ -164,6 +168,54 @@ class OneInviteHandler(RuleHandler):
         self.set_status(204)
 
 
+class RenewHandler(RuleHandler):
+    """`/invites/{invite_id}/renew`"""
+
+    async def post(self, invite_id: str) -> None:
+        """Let it be accepted for longer."""
+        seconds = bodies.renewal_body(self.optional_body())
+        self.send(await self.rules.invites.renew(self.identity, invite_id, seconds))
+
+
+class LinksHandler(RuleHandler):
+    """`/sessions/{document_id}/links`"""
+
+    async def get(self, document_id: str) -> None:
+        """Its links."""
+        page = self.page(_LINK_KEYS)
+        self.send(await self.rules.links.listed(self.identity, document_id, page))
+
+    async def post(self, document_id: str) -> None:
+        """Make one."""
+        body = bodies.link_body(self.optional_body())
+        self.send(await self.rules.links.make(self.identity, document_id, body), 201)
+
+
+class LinkHandler(RuleHandler):
+    """`/sessions/{document_id}/links/{link_id}`"""
+
+    async def delete(self, document_id: str, link_id: str) -> None:
+        """Withdraw it."""
+        await self.rules.links.revoke(self.identity, document_id, link_id)
+        self.set_status(204)
+
+
+class OfferHandler(RuleHandler):
+    """`/links/{token}`"""
+
+    async def get(self, token: str) -> None:
+        """What it opens."""
+        self.send(await self.rules.links.look(self.identity, token))
+
+
+class AcceptLinkHandler(RuleHandler):
+    """`/links/{token}/accept`"""
+
+    async def post(self, token: str) -> None:
+        """Take part."""
+        self.send(await self.rules.links.accept(self.identity, token))
+
+
 class AcceptHandler(RuleHandler):
     """`/invites/{invite_id}/accept`"""
 
@@ -185,7 +237,7 @@ class TokenHandler(RuleHandler):
 
     async def post(self) -> None:
         """A token for one document, or for this API where none is named."""
-        document_id = bodies.token_body(self.json_body() if self.request.body else {})
+        document_id = bodies.token_body(self.optional_body())
         if document_id is None:
             self.send(self.rules.collaboration.api_token(self.identity))
         else:

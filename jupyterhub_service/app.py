@@ -30,6 +30,7 @@ from .collaboration import Collaboration
 from .events import EventFeed
 from .hub import Hub
 from .invites import Invites
+from .links import Links
 from .participants import Participants
 from .presence import Presence
 from .routes import routes
@@ -122,6 +123,7 @@ class RtcService(SettingTraits, Application):
             Collaboration(self.database, self.settings, self.watch.keyring),
             Participants(self.database, self.settings),
             Invites(self.database, self.settings, hub, self._hub_url()),
+            Links(self.database, self.settings, self._hub_url()),
             Presence(self.database, self.settings),
         )
 

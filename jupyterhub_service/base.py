@@ -139,6 +139,14 @@ class ApiHandler(BaseHandler):
         self.identity = await self.context.authenticator.identify(self)
         self.context.watch.require()
 
+    def optional_body(self) -> dict[str, Any]:
+        """The request's body, where one that is left out says nothing.
+
+        Raises:
+            BadRequest: it is not a JSON object.
+        """
+        return self.json_body() if self.request.body else {}
+
     def json_body(self) -> dict[str, Any]:
         """The request's body.
 

@@ -23,6 +23,8 @@ LONGEST_LIST = 500
 # A server with more open documents than this is no editor.
 _MOST_DOCUMENTS = 1000
 _MOST_CONNECTIONS = 10_000
+MOST_USES = 1000
+_LONGEST_KEY = 200
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ class InviteBody:
     username: str
     message: str
     permissions: str
+    expires_in: float | None = None
+
+
+@dataclass(frozen=True)
+class LinkBody:
+    """What a link offers, to how many, for how many seconds (None: the default)."""
+
+    permissions: str
+    max_uses: int
+    expires_in: float | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,30 @@ def invite_body(body: Body) -> InviteBody:
         username=_text(body, "username", 200),
         message=_text(body, "message", 2000, default=""),
         permissions=_permissions(body, default="read-write"),
+        expires_in=_expires_in(body),
     )
+
+
+def renewal_body(body: Body) -> float | None:
+    """The body of `POST /invites/{invite_id}/renew`: for how many seconds; None for the default."""
+    return _expires_in(body)
+
+
+def link_body(body: Body) -> LinkBody:
+    """The body of `POST /sessions/{document_id}/links`: by default one use, for a reader."""
+    uses = body.get("max_uses", 1)
+    if type(uses) is not int or not 1 <= uses <= MOST_USES:
+        raise BadRequest("invalid_max_uses", f"max_uses must be a number, 1 to {MOST_USES}.")
+    return LinkBody(_permissions(body, default="read-only"), uses, _expires_in(body))
+
+
+def idempotency_key(value: str) -> str:
+    """The header `Idempotency-Key`; "" where there is none."""
+    if not value.isascii() or not value.isprintable() or len(value) > _LONGEST_KEY:
+        raise BadRequest(
+            "invalid_idempotency_key", f"Idempotency-Key must be a text of {_LONGEST_KEY} ASCII characters at most."
+        )
+    return value
 
 
 def participant_body(body: Body) -> str:
@@ -195,6 +230,15 @@ def _permissions(body: Body, default: str | None = None) -> str:
     if permissions not in PERMISSIONS:
         raise BadRequest("invalid_permissions", "permissions must be read-only or read-write.")
     return permissions
+
+
+def _expires_in(body: Body) -> float | None:
+    seconds = body.get("expires_in")
+    if seconds is None:
+        return None
+    if type(seconds) not in (int, float) or not 0 < seconds < 1e9:
+        raise BadRequest("invalid_expires_in", "expires_in must be a positive number of seconds.")
+    return float(seconds)
 
 
 def next_cursor(values: Sequence[Any]) -> str:

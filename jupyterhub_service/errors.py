@@ -5,6 +5,7 @@
     ├── NotAuthenticated   401
     ├── Forbidden          403
     ├── NotFound           404
+    ├── Conflict           409  it contradicts what was before
     ├── TooMany            429  later
     └── Unavailable        503  something that the answer needs is away; try again
 
@@ -53,6 +54,12 @@ class NotFound(Refused):
     """There is no such thing."""
 
     status = 404
+
+
+class Conflict(Refused):
+    """It contradicts what was before."""
+
+    status = 409
 
 
 class TooMany(Refused):

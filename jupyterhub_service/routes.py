@@ -19,6 +19,7 @@ Route = tuple[str, type[RequestHandler], dict[str, Any]]
 API = "api/v1/collaboration"
 _DOCUMENT = r"([A-Za-z0-9_.~-]{1,200})"
 _INVITE = r"([0-9a-f-]{36})"
+_TOKEN = r"([A-Za-z0-9_-]{32})"
 _USER = r"([^/]{1,600})"  # escaped; tornado unescapes it
 
 _API_HANDLERS: dict[str, type[api.RuleHandler]] = {
@@ -35,6 +36,11 @@ _API_HANDLERS: dict[str, type[api.RuleHandler]] = {
     f"/invites/{_INVITE}": api.OneInviteHandler,
     f"/invites/{_INVITE}/accept": api.AcceptHandler,
     f"/invites/{_INVITE}/decline": api.DeclineHandler,
+    f"/invites/{_INVITE}/renew": api.RenewHandler,
+    f"/sessions/{_DOCUMENT}/links": api.LinksHandler,
+    f"/sessions/{_DOCUMENT}/links/{_INVITE}": api.LinkHandler,
+    f"/links/{_TOKEN}": api.OfferHandler,
+    f"/links/{_TOKEN}/accept": api.AcceptLinkHandler,
     "/token": api.TokenHandler,
     "/presence": api.PresenceHandler,
 }

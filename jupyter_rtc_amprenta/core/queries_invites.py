@@ -50,6 +50,11 @@ def lock_invite(connection: Connection, invite_id: str) -> Row[Any] | None:
     return connection.execute(query).one_or_none()
 
 
+def prolong_invite(connection: Connection, invite_id: str, expires_at: datetime) -> None:
+    """Let an open invite be accepted until another time."""
+    connection.execute(update(invites).filter_by(invite_id=invite_id).values(expires_at=expires_at))
+
+
 def close_invite(connection: Connection, invite_id: str, state: str) -> None:
     """An invite was answered or revoked.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, or_, select, text, update
@@ -45,7 +45,8 @@ class Activity:
     Attributes:
         document_id: the document it was done with.
         action: `created`, `joined`, `left`, `invited`, `renewed`, `accepted`, `declined`, `revoked`, `made_reader`,
-            `made_writer`, `handed_over`, `removed`, `resigned`, `edited`; `moved` is told, and not kept.
+            `made_writer`, `handed_over`, `removed`, `resigned`, `linked`, `unlinked`, `entered` (by a link) or
+            `edited`; `moved` is told, and not kept.
         detail: whom it was done to, or where, where there is such.
     """
 
@@ -103,6 +104,15 @@ def activities_of(
     columns = activity.c["activity_id", "username", "action", "detail", "created_at"]
     query = select(columns).filter_by(document_id=document_id)
     return connection.execute(page(query, [activity.c.activity_id], limit, after)).all()
+
+
+def was_removed_since(
+    connection: Connection, document_id: str, username: str, time: datetime
+) -> bool:
+    """Whether a user was taken out of a session after a time."""
+    removed = {"document_id": document_id, "action": "removed", "detail": username}
+    query = select(activity.c.activity_id).filter_by(**removed).where(activity.c.created_at > time).limit(1)
+    return connection.execute(query).one_or_none() is not None
 
 
 # --- the audit -------------------------------------------------------------------------------------------------

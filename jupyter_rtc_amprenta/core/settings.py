@@ -199,6 +199,13 @@ VARIABLES: tuple[Variable, ...] = (
         _seconds,
     ),
     Variable(
+        "RTC_LONGEST_INVITE_SECONDS",
+        "longest_invite_seconds",
+        30 * 86400.0,
+        "The longest time that whoever invites may choose, for an invite or a link, in seconds.",
+        _seconds,
+    ),
+    Variable(
         "RTC_TOKEN_SECONDS",
         "token_seconds",
         600.0,
@@ -245,6 +252,7 @@ class Settings:
     max_messages_per_second: int
     max_pending_bytes: int
     invite_seconds: float
+    longest_invite_seconds: float
     token_seconds: float
     heartbeat_seconds: float
     open_timeout: float

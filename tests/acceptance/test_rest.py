@@ -143,6 +143,14 @@ MATRIX = [
     ("POST", "/sessions/{own}/invite", 200, 403, 200, 401, 401),
     ("GET", "/invites", 200, 403, 200, 200, 401),
     ("DELETE", "/invites/{invite}", 204, 403, 204, 401, 401),
+    ("POST", "/invites/{invite}/renew", 200, 403, 200, 401, 401),
+    ("POST", "/invites/{invite}/accept", 404, 403, 404, 401, 401),
+    ("POST", "/invites/{invite}/decline", 404, 403, 404, 401, 401),
+    ("GET", "/sessions/{own}/links", 200, 403, 200, 200, 401),
+    ("POST", "/sessions/{own}/links", 201, 403, 201, 401, 401),
+    ("DELETE", "/sessions/{own}/links/{link}", 204, 403, 204, 401, 401),
+    ("GET", "/links/{token}", 200, 403, 200, 200, 401),
+    ("POST", "/links/{token}/accept", 200, 403, 200, 401, 401),
     ("POST", "/token", 200, 403, 403, 401, 401),
     ("POST", "/token {own}", 200, 200, 200, 401, 401),
     ("POST", "/presence", 403, 200, 403, 401, 401),
@@ -160,14 +168,17 @@ def test_who_may_do_what(
     invite = ""
     if "{invite}" in path:
         invite = alice("POST", f"/sessions/{own}/invite", json={"username": "bob"}).json()["invite_id"]
-    body: Any = {"documents": []} if path == "/presence" else {"username": "bob"} if "invite" in path else {}
+    link: dict[str, str] = {"link_id": "", "token": ""}
+    if "{link}" in path or "{token}" in path:
+        link = alice("POST", f"/sessions/{own}/links").json()
+    body: Any = {"documents": []} if path == "/presence" else {"username": "bob"} if path.endswith("/invite") else {}
     if method == "PATCH":
         body = {"permissions": "read-only", "owner": "alice"}
     if path == "/documents":
         body = {"volume": "v", "file_id": own + kind, "document_type": "text", "path": "a.txt"}
     if path == "/token {own}":
         path, body = "/token", {"document_id": own}
-    answer = everybody[kind](method, path.format(own=own, invite=invite), json=body if body else None)
+    answer = everybody[kind](method, path.format(own=own, invite=invite, link=link["link_id"], token=link["token"]), json=body if body else None)
     assert answer.status_code == expected[KINDS.index(kind)], answer.text
     if answer.status_code >= 400:
         assert set(answer.json()) == {"detail", "code"}

@@ -18,7 +18,7 @@ from jupyter_rtc_amprenta.core.schema import invites as invites_table
 from jupyter_rtc_amprenta.core.schema import now, presence
 from jupyterhub_service import bodies
 from jupyterhub_service.auth import Identity
-from jupyterhub_service.bodies import InviteBody, Page, page
+from jupyterhub_service.bodies import InviteBody, LinkBody, Page, page
 from jupyterhub_service.errors import BadRequest, Forbidden, NotFound
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -460,6 +460,12 @@ async def test_a_server_decides_nothing(rtc: Rtc) -> None:
         rtc.invites.accept(bobs, invite_id),
         rtc.invites.decline(bobs, invite_id),
         rtc.invites.revoke(alices, invite_id),
+        rtc.invites.renew(alices, invite_id, None),
+        rtc.links.make(alices, document_id, LinkBody("read-only", 1, None)),
+        rtc.links.listed(alices, document_id, Page()),
+        rtc.links.revoke(alices, document_id, "unknown"),
+        rtc.links.look(bobs, "unknown"),
+        rtc.links.accept(bobs, "unknown"),
         rtc.participants.change(alices, document_id, "alice", "read-only"),
         rtc.participants.remove(alices, document_id, "alice"),
         rtc.participants.hand_over(alices, document_id, "bob"),

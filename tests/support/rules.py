@@ -16,6 +16,7 @@ from jupyterhub_service.bodies import DocumentBody, InviteBody, Page
 from jupyterhub_service.collaboration import Collaboration
 from jupyterhub_service.errors import Refused
 from jupyterhub_service.invites import Invites
+from jupyterhub_service.links import Links
 from jupyterhub_service.participants import Participants
 from jupyterhub_service.presence import Presence
 
@@ -48,6 +49,7 @@ class Rtc:
     collaboration: Collaboration
     participants: Participants
     invites: Invites
+    links: Links
     presence: Presence
 
     @classmethod
@@ -61,6 +63,7 @@ class Rtc:
             Collaboration(database, settings, lambda: keyring),
             Participants(database, settings),
             Invites(database, settings, KnownUsers(), "/hub/"),  # type: ignore[arg-type]
+            Links(database, settings, "/hub/"),
             Presence(database, settings),
         )
 
