@@ -11,6 +11,7 @@ from . import bodies
 from .base import ApiHandler
 from .bodies import Page
 from .collaboration import Collaboration
+from .events import EventFeed
 from .invites import Invites
 from .links import Links
 from .participants import Participants
@@ -26,6 +27,7 @@ class Rules:
     invites: Invites
     links: Links
     presence: Presence
+    feed: EventFeed
 
 
 class RuleHandler(ApiHandler):

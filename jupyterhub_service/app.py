@@ -25,11 +25,12 @@ from jupyter_rtc_amprenta.core.traits import settings_of
 
 from .api import Rules
 from .auth import CACHE_SECONDS, Authenticator
-from .base import Context, NotFoundHandler
+from .base import MAX_BODY_BYTES, Context, NotFoundHandler
 from .collaboration import Collaboration
 from .events import EventFeed
 from .hub import Hub
 from .invites import Invites
+from .limits import RequestLimits
 from .links import Links
 from .participants import Participants
 from .presence import Presence
@@ -41,8 +42,8 @@ from .yjs_server import YjsServer
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("jupyterhub_service.access")
 
-# The largest request body: no body of this API comes near it.
-_MAX_BODY_BYTES = 2**20
+# Over the API's own limit, so that what is too large for it gets an answer that says so.
+_MAX_READ_BYTES = 16 * MAX_BODY_BYTES
 _LOGGERS = ("jupyterhub_service", "jupyter_rtc_amprenta", "tornado")
 
 
@@ -125,6 +126,7 @@ class RtcService(SettingTraits, Application):
             Invites(self.database, self.settings, hub, self._hub_url()),
             Links(self.database, self.settings, self._hub_url()),
             Presence(self.database, self.settings),
+            self.feed,
         )
 
     def _hub_url(self) -> str:
@@ -134,15 +136,21 @@ class RtcService(SettingTraits, Application):
         return (f"{url.scheme}://{url.netloc}" if url.netloc else "") + self.hub_auth.hub_prefix
 
     def _web_application(self) -> WebApplication:
-        context = Context(self.hub_auth, Authenticator(self.hub_auth, self.watch.keyring), self.watch)
+        context = Context(
+            self.hub_auth,
+            Authenticator(self.hub_auth, self.watch.keyring),
+            self.watch,
+            RequestLimits(self.settings.max_requests_per_minute),
+        )
         yjs_health = self.yjs_server.health if self.yjs_server else None
         return WebApplication(
-            routes(self.service_prefix, context, self._rules(), self.feed, yjs_health),
+            routes(self.service_prefix, context, self._rules(), yjs_health),
             default_handler_class=NotFoundHandler,
             default_handler_args={"context": context},
             # Derived, so that cookies outlive a restart of the service, and are the same for all its replicas.
             cookie_secret=hashlib.sha256(b"cookies:" + self.hub_auth.api_token.encode()).digest(),
             log_function=_log_request,
+            cors_origins=frozenset(self.settings.cors_origins.replace(",", " ").split()),
         )
 
     def start(self) -> None:
@@ -173,7 +181,7 @@ class RtcService(SettingTraits, Application):
     async def _listen(self) -> HTTPServer:
         """Listen before anything else: the Hub gives a service half a minute for it, and ends where it does not."""
         url = urlsplit(self.service_url)
-        server = HTTPServer(self.web, xheaders=True, max_body_size=_MAX_BODY_BYTES)
+        server = HTTPServer(self.web, xheaders=True, max_body_size=_MAX_READ_BYTES)
         try:
             server.listen(url.port or 80, self.ip or url.hostname or "127.0.0.1")
             if self.yjs_server is not None:
@@ -202,10 +210,11 @@ def _log_request(handler: RequestHandler) -> None:
     level = logging.DEBUG if status < 400 else logging.INFO if status < 500 else logging.WARNING
     access_log.log(
         level,
-        "%d %s %s (%s) %.1f ms",
+        "%d %s %s (%s) %.1f ms %s",
         status,
         request.method,
         request.path,
         identity.server or identity.username if identity else "-",
         1000 * request.request_time(),
+        getattr(handler, "request_id", "-"),
     )

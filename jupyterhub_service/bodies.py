@@ -21,8 +21,8 @@ Body = Mapping[str, Any]
 DEFAULT_LIMIT = 100
 LONGEST_LIST = 500
 # A server with more open documents than this is no editor.
-_MOST_DOCUMENTS = 1000
-_MOST_CONNECTIONS = 10_000
+MOST_DOCUMENTS = 1000
+MOST_CONNECTIONS = 10_000
 MOST_USES = 1000
 _LONGEST_KEY = 200
 
@@ -143,8 +143,8 @@ def presence_body(body: Body) -> list[Present]:
     documents = body.get("documents")
     if not isinstance(documents, list) or not all(isinstance(one, dict) for one in documents):
         raise BadRequest("invalid_documents", "documents must be a list of objects.")
-    if len(documents) > _MOST_DOCUMENTS:
-        raise BadRequest("invalid_documents", f"documents may have {_MOST_DOCUMENTS} entries at most.")
+    if len(documents) > MOST_DOCUMENTS:
+        raise BadRequest("invalid_documents", f"documents may have {MOST_DOCUMENTS} entries at most.")
     present = [_present(one) for one in documents]
     return list({one.document_id: one for one in present}.values())
 
@@ -152,8 +152,8 @@ def presence_body(body: Body) -> list[Present]:
 def _present(body: Body) -> Present:
     connections = body.get("connections")
     # To Python, True is a number.
-    if type(connections) is not int or not 0 <= connections <= _MOST_CONNECTIONS:
-        raise BadRequest("invalid_connections", f"connections must be a number, 0 to {_MOST_CONNECTIONS}.")
+    if type(connections) is not int or not 0 <= connections <= MOST_CONNECTIONS:
+        raise BadRequest("invalid_connections", f"connections must be a number, 0 to {MOST_CONNECTIONS}.")
     place = _text(body, "place", 200, default="")
     edited = _text(body, "edited", 200, default="")
     return Present(_text(body, "document_id", 200), connections, place or None, edited or None)

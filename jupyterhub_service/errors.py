@@ -6,6 +6,7 @@
     ├── Forbidden          403
     ├── NotFound           404
     ├── Conflict           409  it contradicts what was before
+    ├── TooLarge           413  the request's body
     ├── TooMany            429  later
     └── Unavailable        503  something that the answer needs is away; try again
 
@@ -60,6 +61,12 @@ class Conflict(Refused):
     """It contradicts what was before."""
 
     status = 409
+
+
+class TooLarge(Refused):
+    """The request's body is too large."""
+
+    status = 413
 
 
 class TooMany(Refused):

@@ -9,8 +9,8 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 
 from . import bodies, views
-from .base import ApiHandler
-from .events import EventFeed, Stream
+from .api import RuleHandler
+from .events import Stream
 
 # A comment this often keeps proxies from closing the connection, and finds out who has gone.
 HEARTBEAT_SECONDS = 15.0
@@ -22,24 +22,22 @@ _RETRY_MILLISECONDS = 2000
 _FOR_PEOPLE = {"invited", "answered"}
 
 
-class EventsHandler(ApiHandler):
+class EventsHandler(RuleHandler):
     """`/events`"""
-
-    feed: EventFeed
 
     async def get(self) -> None:
         """Tell what happens in the caller's sessions and invites, for as long as the caller listens."""
         last = bodies.event_id(
             self.request.headers.get("Last-Event-ID") or self.get_query_argument("last_event_id", "")
         )
-        stream = await self.feed.open(self.identity.username, last)
+        stream = await self.rules.feed.open(self.identity.username, last)
         try:
             await self._tell(stream)
         except StreamClosedError:
             # The client has gone, as all of them do in the end.
             return
         finally:
-            self.feed.close(stream)
+            self.rules.feed.close(stream)
 
     async def _tell(self, stream: Stream) -> None:
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")

@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 from .errors import ConfigurationError
 
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+
 
 def _text(value: str) -> str:
     return value.strip()
@@ -58,6 +60,13 @@ def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
     return value.rstrip("/")
+
+
+def _origins(value: str) -> str:
+    origins = value.replace(",", " ").split()
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("must be origins such as https://portal.example.org, with commas between them")
+    return " ".join(origins)
 
 
 @dataclass(frozen=True)
@@ -192,6 +201,20 @@ VARIABLES: tuple[Variable, ...] = (
         _count,
     ),
     Variable(
+        "RTC_MAX_REQUESTS_PER_MINUTE",
+        "max_requests_per_minute",
+        600,
+        "Requests a minute of one user, or of one user's server, to one process of the service; 0: none.",
+        _count,
+    ),
+    Variable(
+        "RTC_CORS_ORIGINS",
+        "cors_origins",
+        "",
+        "Web pages of other origins that may ask the API with a token, such as https://portal.example.org.",
+        _origins,
+    ),
+    Variable(
         "RTC_INVITE_SECONDS",
         "invite_seconds",
         86400.0,
@@ -251,6 +274,8 @@ class Settings:
     max_connections_per_document: int
     max_messages_per_second: int
     max_pending_bytes: int
+    max_requests_per_minute: int
+    cors_origins: str
     invite_seconds: float
     longest_invite_seconds: float
     token_seconds: float
