@@ -129,4 +129,4 @@ def start() -> Iterator[Callable[..., Service]]:
     for service in started:
         if service.process.poll() is None:
             service.process.kill()
-            service.process.communicate()
+            service.process.wait()

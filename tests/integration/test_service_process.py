@@ -85,9 +85,8 @@ def test_it_runs_without_the_yjs_server(start: Any, database_url: str) -> None:
     ],
 )
 def test_what_is_misconfigured_is_one_line(start: Any, environment: dict[str, str], words: str) -> None:
-    process = start(**environment).process
-    _, log = process.communicate(timeout=20)
-    assert process.returncode == 2
+    status, log = start(**environment).ended()
+    assert status == 2
     assert words in log
     assert len(log.strip().splitlines()) == 1
 
@@ -95,8 +94,7 @@ def test_what_is_misconfigured_is_one_line(start: Any, environment: dict[str, st
 def test_a_port_that_is_taken_is_one_line(start: Any, database_url: str) -> None:
     service = start(RTC_DATABASE_URL=database_url)
     service.health(200)
-    process = start(RTC_DATABASE_URL=database_url, JUPYTERHUB_SERVICE_URL=service.url).process
-    _, log = process.communicate(timeout=20)
-    assert process.returncode == 1
+    status, log = start(RTC_DATABASE_URL=database_url, JUPYTERHUB_SERVICE_URL=service.url).ended()
+    assert status == 1
     assert service.url in log
     assert "Traceback" not in log

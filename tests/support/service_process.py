@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -27,11 +28,12 @@ class Service:
             "YJS_SERVER_PORT": str(self.yjs_port),
             "YJS_SERVER_HOST": "127.0.0.1",
         }
+        # A file: a pipe that nobody reads fills up, and then the service stands still.
+        self._log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyterhub_service"],
             env=os.environ | ours | environment,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=self._log,
         )
 
     def health(self, status: int, seconds: float = 20) -> dict[str, Any]:
@@ -55,5 +57,10 @@ class Service:
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal; gives the exit code and what was logged."""
         self.process.send_signal(number)
-        _, log = self.process.communicate(timeout=20)
-        return self.process.returncode, log
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end; gives the exit code and what was logged."""
+        status = self.process.wait(timeout=20)
+        self._log.seek(0)
+        return status, self._log.read()
