@@ -29,7 +29,7 @@ class Service:
             "YJS_SERVER_HOST": "127.0.0.1",
         }
         # A file: a pipe that nobody reads fills up, and then the service stands still.
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyterhub_service"],
             env=os.environ | ours | environment,
@@ -45,7 +45,8 @@ class Service:
             except requests.ConnectionError:
                 assert self.process.poll() is None
             else:
-                if answer.status_code == status:
+                # It listens first, and asks the database then.
+                if answer.status_code == status and "not asked yet" not in answer.text:
                     return answer.json()
             time.sleep(0.05)
         raise AssertionError(f"no {status} from /health within {seconds:g} s")
