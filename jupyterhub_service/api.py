@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from . import bodies
+from .admin import Admin
 from .base import ApiHandler
 from .bodies import Page
 from .collaboration import Collaboration
@@ -27,6 +28,7 @@ class Rules:
     invites: Invites
     links: Links
     presence: Presence
+    admin: Admin
     feed: EventFeed
 
 

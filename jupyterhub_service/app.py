@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import signal
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -23,7 +24,9 @@ from jupyter_rtc_amprenta.core.settings import service_database_url
 from jupyter_rtc_amprenta.core.tokens import Keyring
 from jupyter_rtc_amprenta.core.traits import settings_of
 
+from .admin import Admin
 from .api import Rules
+from .audit import Refusals
 from .auth import CACHE_SECONDS, Authenticator
 from .base import MAX_BODY_BYTES, Context, NotFoundHandler
 from .collaboration import Collaboration
@@ -34,6 +37,7 @@ from .limits import RequestLimits
 from .links import Links
 from .participants import Participants
 from .presence import Presence
+from .retention import Retention
 from .routes import routes
 from .setting_traits import FIELDS, SettingTraits
 from .watch import DatabaseWatch
@@ -115,6 +119,8 @@ class RtcService(SettingTraits, Application):
             else None
         )
         self.feed = EventFeed(self.database)
+        self.refusals = Refusals(self.database)
+        self.retention = Retention(self.database, self.settings)
         self.hub_auth = HubOAuth(parent=self, cache_max_age=CACHE_SECONDS, **_oauth_client())
         self.web = self._web_application()
 
@@ -126,6 +132,7 @@ class RtcService(SettingTraits, Application):
             Invites(self.database, self.settings, hub, self._hub_url()),
             Links(self.database, self.settings, self._hub_url()),
             Presence(self.database, self.settings),
+            Admin(self.database, self.settings),
             self.feed,
         )
 
@@ -141,6 +148,7 @@ class RtcService(SettingTraits, Application):
             Authenticator(self.hub_auth, self.watch.keyring),
             self.watch,
             RequestLimits(self.settings.max_requests_per_minute),
+            self.refusals,
         )
         yjs_health = self.yjs_server.health if self.yjs_server else None
         return WebApplication(
@@ -157,12 +165,16 @@ class RtcService(SettingTraits, Application):
         """Serve until SIGTERM or SIGINT."""
         asyncio.run(self._serve())
 
+    def _tasks(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What goes on beside the requests, for as long as the service runs."""
+        return [self.watch.run, self.feed.run, self.refusals.run, self.retention.run]
+
     async def _serve(self) -> None:
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
         server = await self._listen()
-        running = [asyncio.create_task(task()) for task in (self.watch.run, self.feed.run)]
+        running = [asyncio.create_task(task()) for task in self._tasks()]
         stopping = asyncio.create_task(told.wait())
         await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         log.info("Stopping.")
@@ -173,6 +185,7 @@ class RtcService(SettingTraits, Application):
         if self.yjs_server is not None:
             await self.yjs_server.stop()
         await server.close_all_connections()
+        await self.refusals.write()
         self.database.close()
         for task in failed:
             # None of them ends but by a fault: end with its trace, and be started again.

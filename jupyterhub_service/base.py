@@ -21,7 +21,9 @@ from jupyter_rtc_amprenta.core.errors import (
     GenerationChanged,
     SchemaMismatch,
 )
+from jupyter_rtc_amprenta.core.queries_record import Actor
 
+from .audit import Refusals
 from .auth import Authenticator, Identity
 from .errors import BadRequest, NotAuthenticated, Refused, TooLarge, TooMany
 from .limits import Count, RequestLimits
@@ -53,6 +55,7 @@ class Context:
     authenticator: Authenticator
     watch: DatabaseWatch
     limits: RequestLimits
+    refusals: Refusals
 
 
 def error_answer(error: BaseException | None, status: int) -> tuple[int, str, str]:
@@ -77,6 +80,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):
     """Answers in JSON, and maps errors to HTTP."""
 
     context: Context
+    refusal_code = ""
 
     def initialize(self, context: Context, **more: Any) -> None:
         """Take what the application was wired with."""
@@ -126,6 +130,7 @@ class BaseHandler(HubOAuthenticated, RequestHandler):
         """Answer an error with `{"detail", "code"}`."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         status, code, detail = error_answer(error, status_code)
+        self.refusal_code = code
         if status == 401:
             self.set_header("WWW-Authenticate", 'Bearer realm="Amprenta RTC"')
         if status == 405:
@@ -216,7 +221,17 @@ class ApiHandler(BaseHandler):
         self._tell_limits()
         super().write_error(status_code, **kwargs)
 
-    def options(self, *_: str) -> None:
+    def on_finish(self) -> None:
+        """Whoever was refused for who they are is in the audit, and so is whoever asked too often."""
+        if self.get_status() in (401, 403, 429):
+            identity = getattr(self, "identity", None)
+            actor = identity.actor if identity else Actor("", self.request.remote_ip or "")
+            document_id = self.path_kwargs.get("document_id", "")
+            self.context.refusals.note(
+                actor, document_id, self.request.method or "", self.request.path[:500], self.refusal_code
+            )
+
+    def options(self, *_: str, **__: str) -> None:
         """Tell a page of an allowed origin what it may ask."""
         self.set_header("Access-Control-Allow-Methods", ", ".join(self.methods()))
         self.set_header("Access-Control-Allow-Headers", _ASKED_BY_PAGES)

@@ -6,10 +6,11 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from jupyter_rtc_amprenta.core.queries_audit import AuditFilter
 from jupyter_rtc_amprenta.core.queries_people import Wanted
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.schema import DOCUMENT_TYPES, PERMISSIONS
@@ -193,6 +194,30 @@ def wanted(parameters: Mapping[str, str], username: str) -> Wanted:
         search=_text(parameters, "q", 200, default=""),
         sort=sort,
     )
+
+
+def audit_filter(parameters: Mapping[str, str]) -> AuditFilter:
+    """The entries that the query parameters `username`, `document_id`, `action`, `since` and `until` ask for."""
+    texts = {name: _text(parameters, name, 200, "") or None for name in ("username", "document_id", "action")}
+    return AuditFilter(**texts, since=_time(parameters, "since"), until=_time(parameters, "until"))
+
+
+def _time(parameters: Mapping[str, str], name: str) -> datetime | None:
+    text = parameters.get(name)
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or not 1970 < time.year < 9000:
+        raise BadRequest(f"invalid_{name}", f"{name} must be a time such as 2025-12-31T11:22:35Z.")
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def rename_body(body: Body) -> str:
+    """The body of `POST /admin/users/{username}/rename`: the new name."""
+    return _text(body, "username", 200)
 
 
 def event_id(value: str) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from . import api
+from . import api, api_admin
 from .event_stream import EventsHandler
 
 # What a path's parameters may be, as regular expressions.
@@ -21,6 +21,7 @@ PATTERNS = {
 }
 
 PAGE = ("limit", "cursor")
+AUDIT = ("username", "document_id", "action", "since", "until", *PAGE)
 SESSIONS = ("active", "document_type", "owner", "q", "sort", *PAGE)
 
 
@@ -229,12 +230,64 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
+OPERATIONS += (
+    Operation(
+        "get", "/admin/sessions", api_admin.AdminSessionsHandler, "All sessions.", {200: "AllSessions"}, query=SESSIONS
+    ),
+    Operation(
+        "delete",
+        "/admin/sessions/{document_id}",
+        api_admin.AdminSessionHandler,
+        "Delete a document wholly.",
+        {204: ""},
+        query=("confirm",),
+    ),
+    Operation(
+        "post",
+        "/admin/sessions/{document_id}/end",
+        api_admin.AdminEndHandler,
+        "Leave a session to its owner alone: nobody else takes part, and invites and links are withdrawn.",
+        {200: "Ended"},
+        query=("confirm",),
+    ),
+    Operation("get", "/admin/counts", api_admin.AdminCountsHandler, "How much there is.", {200: "Counts"}),
+    Operation(
+        "get", "/admin/audit", api_admin.AdminAuditHandler, "Who did what, from where.", {200: "Audit"}, query=AUDIT
+    ),
+    Operation(
+        "post",
+        "/admin/users/{username}/disconnect",
+        api_admin.AdminDisconnectHandler,
+        "Take somebody out of everybody else's sessions.",
+        {200: "Disconnected"},
+        query=("confirm",),
+    ),
+    Operation(
+        "post",
+        "/admin/users/{username}/rename",
+        api_admin.AdminRenameHandler,
+        "Follow a user whom the Hub calls otherwise now.",
+        {200: "Renamed"},
+        body="RenameBody",
+        refusals=(409,),
+    ),
+    Operation(
+        "delete",
+        "/admin/users/{username}",
+        api_admin.AdminUserHandler,
+        "Erase a user; a successor who takes part in their sessions gets them, the others are deleted.",
+        {200: "Erased"},
+        query=("confirm", "successor"),
+    ),
+)
+
+
 def handlers() -> dict[str, type[api.ApiHandler]]:
     """The handler of each path, as a regular expression."""
     found: dict[str, type[api.ApiHandler]] = {}
     for operation in OPERATIONS:
         path = operation.path
         for name, pattern in PATTERNS.items():
-            path = path.replace(f"{{{name}}}", f"({pattern})")
+            path = path.replace(f"{{{name}}}", f"(?P<{name}>{pattern})")
         found[path] = operation.handler
     return found

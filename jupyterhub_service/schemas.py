@@ -24,6 +24,7 @@ FLAG: Schema = {"type": "boolean"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 MAYBE_TIME: Schema = {"type": ["string", "null"], "format": "date-time"}
 MAYBE_STRING: Schema = {"type": ["string", "null"]}
+NAMES: Schema = {"type": "array", "items": STRING}
 TYPE: Schema = {"enum": list(DOCUMENT_TYPES)}
 RIGHT: Schema = {"enum": list(PERMISSIONS)}
 
@@ -104,6 +105,7 @@ BODIES: dict[str, Schema] = {
             "expires_in": _EXPIRES_IN,
         }
     ),
+    "RenameBody": _body(username=_text(200)),
     "TokenBody": _body({"document_id": _optional_text(200)}),
     "PresenceBody": _body(
         documents={"type": "array", "maxItems": MOST_DOCUMENTS, "items": _ref("PresentBody")}
@@ -134,6 +136,25 @@ ANSWERS: dict[str, Schema] = {
     "Documents": _list("documents", "Document"),
     "SessionSummary": _object(**_SESSION, participant_count=NUMBER, is_owner=FLAG),
     "Sessions": _list("sessions", "SessionSummary", total_count=NUMBER, active_count=NUMBER),
+    "AnySession": _object(**_SESSION, participant_count=NUMBER, is_owner=FLAG, owner=STRING),
+    "AllSessions": _list("sessions", "AnySession", total_count=NUMBER, active_count=NUMBER),
+    "Ended": _object(success=FLAG, removed=NAMES),
+    "Disconnected": _object(success=FLAG, document_ids=NAMES),
+    "Renamed": _object(success=FLAG, username=STRING),
+    "Erased": _object(success=FLAG, handed_over=NAMES, deleted=NAMES),
+    "Counts": _object(
+        users=NUMBER, sessions=NUMBER, active_sessions=NUMBER, online_users=NUMBER, open_invites=NUMBER
+    ),
+    "AuditEntry": _object(
+        audit_id=NUMBER,
+        created_at=TIME,
+        username=STRING,
+        address=STRING,
+        action=STRING,
+        document_id=STRING,
+        detail=STRING,
+    ),
+    "Audit": _list("audit", "AuditEntry"),
     "Owner": _object(**_PERSON),
     "Person": _object(**_PERSON, last_seen=MAYBE_TIME),
     "Session": _object(
@@ -220,6 +241,13 @@ PARAMETERS: dict[str, tuple[Schema, str]] = {
     "owner": (_text(200), "Only this user's sessions; `me` means the caller."),
     "q": (_text(200), "Only what has this in its title or path."),
     "sort": ({"enum": list(SESSION_KEYS)}, "By what the list is sorted."),
+    "username": (_text(200), "Only what this user did."),
+    "document_id": (_text(200), "Only what was done with this document."),
+    "action": (_text(40), "Only this, such as `joined`, `removed` or `refused`."),
+    "since": (TIME, "Not before this time."),
+    "until": (TIME, "Before this time."),
+    "confirm": (STRING, "The id or the name once more: this can't be undone."),
+    "successor": (STRING, "Who gets the sessions that the user owned."),
     "last_event_id": ({"type": "string", "pattern": "^[0-9]{1,18}$"}, "The event that is known last."),
     "Last-Event-ID": ({"type": "string", "pattern": "^[0-9]{1,18}$"}, "The event that is known last."),
     "Idempotency-Key": (

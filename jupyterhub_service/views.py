@@ -29,6 +29,7 @@ _SENTENCES = {
     "linked": "{who} made an invitation link",
     "unlinked": "{who} withdrew an invitation link",
     "entered": "{who} came by an invitation link",
+    "ended": "{who} ended the session",
     "edited": "{who} edited {whom}",
 }
 
@@ -220,6 +221,19 @@ def event(row: Any) -> Json:
         "username": row.username,
         "detail": row.detail,
         "created_at": instant(row.created_at),
+    }
+
+
+def audit_entry(row: Any) -> Json:
+    """An entry of the audit."""
+    return {
+        "audit_id": row.audit_id,
+        "created_at": instant(row.created_at),
+        "username": row.username,
+        "address": row.address,
+        "action": row.action,
+        "document_id": row.document_id,
+        "detail": row.detail,
     }
 
 

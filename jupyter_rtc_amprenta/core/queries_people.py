@@ -12,7 +12,20 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from .queries import create_document
@@ -156,7 +169,12 @@ def _is_active(online_since: datetime) -> ColumnElement[bool]:
     )
 
 
-def _sessions(username: str, online_since: datetime) -> Select[Any]:
+def owner_of(connection: Connection, document_id: str) -> str:
+    """Who owns a session, which there must be."""
+    return connection.execute(select(sessions.c.owner).filter_by(document_id=document_id)).scalar_one()
+
+
+def _sessions(username: str | None, online_since: datetime) -> Select[Any]:
     """All sessions, with what `username` may do in each: NULL where the user is no participant."""
     count = select(func.count()).where(participants.c.document_id == sessions.c.document_id).scalar_subquery()
     mine = participants.alias("mine")
@@ -218,13 +236,14 @@ class Wanted:
 
 def sessions_of(
     connection: Connection,
-    username: str,
+    username: str | None,
     online_since: datetime,
     limit: int,
     after: Sequence[Any] | None,
     wanted: Wanted,
 ) -> Sequence[Row[Any]]:
-    """The sessions that a user takes part in, as `session_for` gives them, by (`wanted.sort`, document_id)."""
+    """The sessions that a user takes part in (None: all of them), by (`wanted.sort`, document_id); each as
+    `session_for` gives it."""
     conditions = [_takes_part(username), *wanted.conditions(online_since)]
     query = _sessions(username, online_since).where(*conditions)
     first = _last_activity() if wanted.sort == "last_activity" else sessions.c[wanted.sort]
@@ -233,15 +252,17 @@ def sessions_of(
 
 
 def count_sessions(
-    connection: Connection, username: str, online_since: datetime, wanted: Wanted
+    connection: Connection, username: str | None, online_since: datetime, wanted: Wanted
 ) -> tuple[int, int]:
-    """How many such sessions a user takes part in, and in how many of them somebody is online."""
+    """How many such sessions a user takes part in (None: there are), and in how many of them somebody is online."""
     active = func.count().filter(_is_active(online_since))
     conditions = [_takes_part(username), *wanted.conditions(online_since)]
     total, online = connection.execute(select(func.count(), active).select_from(sessions).where(*conditions)).one()
     return total, online
 
 
-def _takes_part(username: str) -> ColumnElement[bool]:
+def _takes_part(username: str | None) -> ColumnElement[bool]:
+    if username is None:
+        return true()
     mine = select(participants.c.document_id).where(participants.c.username == username)
     return sessions.c.document_id.in_(mine)

@@ -229,6 +229,20 @@ VARIABLES: tuple[Variable, ...] = (
         _seconds,
     ),
     Variable(
+        "RTC_AUDIT_DAYS",
+        "audit_days",
+        365,
+        "How long the audit is kept, in days; 0: for ever.",
+        _count,
+    ),
+    Variable(
+        "RTC_ACTIVITY_DAYS",
+        "activity_days",
+        365,
+        "How long the activity of sessions is kept, in days; 0: for ever.",
+        _count,
+    ),
+    Variable(
         "RTC_TOKEN_SECONDS",
         "token_seconds",
         600.0,
@@ -278,6 +292,8 @@ class Settings:
     cors_origins: str
     invite_seconds: float
     longest_invite_seconds: float
+    audit_days: int
+    activity_days: int
     token_seconds: float
     heartbeat_seconds: float
     open_timeout: float

@@ -151,6 +151,14 @@ MATRIX = [
     ("DELETE", "/sessions/{own}/links/{link}", 204, 403, 204, 401, 401),
     ("GET", "/links/{token}", 200, 403, 200, 200, 401),
     ("POST", "/links/{token}/accept", 200, 403, 200, 401, 401),
+    ("GET", "/admin/sessions", 403, 403, 403, 403, 401),
+    ("GET", "/admin/counts", 403, 403, 403, 403, 401),
+    ("GET", "/admin/audit", 403, 403, 403, 403, 401),
+    ("POST", "/admin/sessions/{own}/end", 403, 403, 403, 401, 401),
+    ("DELETE", "/admin/sessions/{own}", 403, 403, 403, 401, 401),
+    ("POST", "/admin/users/alice/disconnect", 403, 403, 403, 401, 401),
+    ("POST", "/admin/users/alice/rename", 403, 403, 403, 401, 401),
+    ("DELETE", "/admin/users/alice", 403, 403, 403, 401, 401),
     ("POST", "/token", 200, 403, 403, 401, 401),
     ("POST", "/token {own}", 200, 200, 200, 401, 401),
     ("POST", "/presence", 403, 200, 403, 401, 401),
@@ -174,6 +182,8 @@ def test_who_may_do_what(
     body: Any = {"documents": []} if path == "/presence" else {"username": "bob"} if path.endswith("/invite") else {}
     if method == "PATCH":
         body = {"permissions": "read-only", "owner": "alice"}
+    if path.endswith("/rename"):
+        body = {"username": "alison"}
     if path == "/documents":
         body = {"volume": "v", "file_id": own + kind, "document_type": "text", "path": "a.txt"}
     if path == "/token {own}":

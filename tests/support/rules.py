@@ -11,6 +11,7 @@ from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.settings import Settings, read
 from jupyter_rtc_amprenta.core.tokens import Keyring
+from jupyterhub_service.admin import Admin
 from jupyterhub_service.auth import Identity
 from jupyterhub_service.bodies import DocumentBody, InviteBody, Page
 from jupyterhub_service.collaboration import Collaboration
@@ -51,6 +52,7 @@ class Rtc:
     invites: Invites
     links: Links
     presence: Presence
+    admin: Admin
 
     @classmethod
     def over(cls, database: Database, keyring: Keyring) -> Rtc:
@@ -65,6 +67,7 @@ class Rtc:
             Invites(database, settings, KnownUsers(), "/hub/"),  # type: ignore[arg-type]
             Links(database, settings, "/hub/"),
             Presence(database, settings),
+            Admin(database, settings),
         )
 
     async def register(self, identity: Identity = ALICE, **change: str) -> str:

@@ -32,7 +32,8 @@ def test_every_handler_of_the_api_is_served() -> None:
         return {kind}.union(*(below(one) for one in kind.__subclasses__()))
 
     served = set(operations.handlers().values())
-    ours = {kind for kind in below(routes.api.RuleHandler) if kind.__module__.endswith((".api", ".event_stream"))}
+    modules = (".api", ".api_admin", ".event_stream")
+    ours = {kind for kind in below(routes.api.RuleHandler) if kind.__module__.endswith(modules)}
     assert ours - {routes.api.RuleHandler} == served
 
 
