@@ -41,6 +41,7 @@ from .retention import Retention
 from .routes import routes
 from .setting_traits import FIELDS, SettingTraits
 from .watch import DatabaseWatch
+from .webhooks import Webhooks
 from .yjs_server import YjsServer
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ class RtcService(SettingTraits, Application):
         )
         self.feed = EventFeed(self.database)
         self.refusals = Refusals(self.database)
+        self.webhooks = Webhooks(self.database, self._webhook_targets(), self.settings.webhook_secret)
         self.retention = Retention(self.database, self.settings)
         self.hub_auth = HubOAuth(parent=self, cache_max_age=CACHE_SECONDS, **_oauth_client())
         self.web = self._web_application()
@@ -135,6 +137,11 @@ class RtcService(SettingTraits, Application):
             Admin(self.database, self.settings),
             self.feed,
         )
+
+    def _webhook_targets(self) -> list[str]:
+        if self.settings.webhook_urls and not self.settings.webhook_secret:
+            raise ConfigurationError("RTC_WEBHOOK_SECRET is not set: it signs what RTC_WEBHOOK_URLS are sent.")
+        return self.settings.webhook_urls.replace(",", " ").split()
 
     def _hub_url(self) -> str:
         """The Hub as browsers see it, as far as that is known: its path at least."""
@@ -167,7 +174,7 @@ class RtcService(SettingTraits, Application):
 
     def _tasks(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What goes on beside the requests, for as long as the service runs."""
-        return [self.watch.run, self.feed.run, self.refusals.run, self.retention.run]
+        return [self.watch.run, self.feed.run, self.refusals.run, self.retention.run, self.webhooks.run]
 
     async def _serve(self) -> None:
         told = asyncio.Event()

@@ -62,6 +62,13 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _http_urls(value: str) -> str:
+    urls = value.replace(",", " ").split()
+    if not all(url.startswith(("http://", "https://")) for url in urls):
+        raise ValueError("must be URLs such as https://portal.example.org/rtc, with commas between them")
+    return " ".join(urls)
+
+
 def _origins(value: str) -> str:
     origins = value.replace(",", " ").split()
     if not all(_ORIGIN.fullmatch(origin) for origin in origins):
@@ -229,6 +236,19 @@ VARIABLES: tuple[Variable, ...] = (
         _seconds,
     ),
     Variable(
+        "RTC_WEBHOOK_URLS",
+        "webhook_urls",
+        "",
+        "Who is told by POST of invites, answers, and who comes and goes: URLs, with commas between them.",
+        _http_urls,
+    ),
+    Variable(
+        "RTC_WEBHOOK_SECRET",
+        "webhook_secret",
+        "",
+        "Signs what webhooks are sent (HMAC-SHA256, X-RTC-Signature); required with RTC_WEBHOOK_URLS.",
+    ),
+    Variable(
         "RTC_AUDIT_DAYS",
         "audit_days",
         365,
@@ -292,6 +312,8 @@ class Settings:
     cors_origins: str
     invite_seconds: float
     longest_invite_seconds: float
+    webhook_urls: str
+    webhook_secret: str
     audit_days: int
     activity_days: int
     token_seconds: float

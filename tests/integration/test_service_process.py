@@ -81,6 +81,10 @@ def test_it_runs_without_the_yjs_server(start: Any, database_url: str) -> None:
         ({"RTC_DATABASE_URL": "mysql://x"}, "mysql is not a database"),
         ({"RTC_DATABASE_URL": "postgresql://x/y", "RTC_SIGNING_KEY": "x"}, "RTC_SIGNING_KEY must be"),
         ({"RTC_DATABASE_URL": "postgresql://x/y", "RTC_TOKEN_SECONDS": "x"}, "RTC_TOKEN_SECONDS='x'"),
+        (
+            {"RTC_DATABASE_URL": "postgresql://x/y", "RTC_WEBHOOK_URLS": "http://x/"},
+            "RTC_WEBHOOK_SECRET is not set",
+        ),
         ({"RTC_DATABASE_URL": "postgresql://x/y", "JUPYTERHUB_API_TOKEN": ""}, "JUPYTERHUB_API_TOKEN is not"),
     ],
 )

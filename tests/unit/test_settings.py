@@ -45,6 +45,8 @@ DEFAULTS = {
     "RTC_MAX_REQUESTS_PER_MINUTE": 600,
     "RTC_CORS_ORIGINS": "",
     "RTC_LONGEST_INVITE_SECONDS": 2592000.0,
+    "RTC_WEBHOOK_URLS": "",
+    "RTC_WEBHOOK_SECRET": "",
     "RTC_AUDIT_DAYS": 365,
     "RTC_ACTIVITY_DAYS": 365,
     "RTC_TOKEN_SECONDS": 600.0,
@@ -58,6 +60,7 @@ FORMS: dict[str, tuple[str, Any, list[str]]] = {
     "_count": (" 12 ", 12, ["-1", "1.5", "many", "1k"]),
     "_port": ("8080", 8080, ["0", "65536", "-1", "http"]),
     "_seconds": ("2.5", 2.5, ["0", "-1", "nan", "inf", "soon", "5s"]),
+    "_http_urls": ("https://a.org/x, http://b", "https://a.org/x http://b", ["a.org", "ftp://a.org"]),
     "_origins": (
         "https://a.org, http://b:80",
         "https://a.org http://b:80",
