@@ -24,6 +24,7 @@ from jupyter_rtc_amprenta.core.settings import service_database_url
 from jupyter_rtc_amprenta.core.tokens import Keyring
 from jupyter_rtc_amprenta.core.traits import settings_of
 
+from . import issuers
 from .admin import Admin
 from .api import Rules
 from .audit import Refusals
@@ -33,6 +34,7 @@ from .collaboration import Collaboration
 from .events import EventFeed
 from .hub import Hub
 from .invites import Invites
+from .issuers import Issuers
 from .limits import RequestLimits
 from .links import Links
 from .participants import Participants
@@ -119,6 +121,7 @@ class RtcService(SettingTraits, Application):
             if self.settings.yjs_in_service
             else None
         )
+        self.issuers = Issuers(issuers.parse(self.settings.jwt_issuers))
         self.feed = EventFeed(self.database)
         self.refusals = Refusals(self.database)
         self.webhooks = Webhooks(self.database, self._webhook_targets(), self.settings.webhook_secret)
@@ -152,7 +155,7 @@ class RtcService(SettingTraits, Application):
     def _web_application(self) -> WebApplication:
         context = Context(
             self.hub_auth,
-            Authenticator(self.hub_auth, self.watch.keyring),
+            Authenticator(self.hub_auth, self.watch.keyring, self.issuers),
             self.watch,
             RequestLimits(self.settings.max_requests_per_minute),
             self.refusals,

@@ -18,6 +18,7 @@ from jupyter_rtc_amprenta.core.tokens import Keyring
 from .configuration import PERSON_SCOPE
 from .errors import Forbidden, NotAuthenticated, Unavailable
 from .hub import known_name
+from .issuers import Issuers
 
 # How long a Hub token that was revoked still works here, in seconds; asking the Hub costs some milliseconds.
 CACHE_SECONDS = 5
@@ -76,11 +77,13 @@ class Authenticator:
     Args:
         hub_auth: the Hub's own client, with the service's name and token.
         keyring: gives the keys that JWTs are verified with; may raise DatabaseUnavailable.
+        issuers: who else makes JWTs that are taken here.
     """
 
-    def __init__(self, hub_auth: HubOAuth, keyring: Callable[[], Keyring]) -> None:
+    def __init__(self, hub_auth: HubOAuth, keyring: Callable[[], Keyring], issuers: Issuers) -> None:
         self._hub_auth = hub_auth
         self._keyring = keyring
+        self._issuers = issuers
 
     async def identify(self, handler: RequestHandler) -> Identity:
         """Who makes this request, and from where. A token that is not valid is refused, even where a cookie would be.
@@ -88,7 +91,7 @@ class Authenticator:
         Raises:
             NotAuthenticated: nobody, or nobody known.
             Forbidden: somebody who may not use this service.
-            Unavailable: the Hub does not answer.
+            Unavailable: the Hub does not answer, or the keys of a JWT's issuer can't be had.
             DatabaseUnavailable: the keys for a JWT are not loaded yet.
         """
         address = handler.request.remote_ip or ""
@@ -98,7 +101,7 @@ class Authenticator:
         token = _token(handler)
         if token.count(".") == 2:
             # A JWT. It is no business of the Hub's.
-            return self._jwt_identity(token)
+            return await self._jwt_identity(token)
         try:
             async with asyncio.timeout(_HUB_SECONDS):
                 model = await (self._token_model(handler, token) if token else self._cookie_model(handler))
@@ -109,9 +112,13 @@ class Authenticator:
             raise NotAuthenticated("not_authenticated", _WHO)
         return identity_of(model, self._hub_auth.check_scopes(self._hub_auth.access_scopes, model))
 
-    def _jwt_identity(self, token: str) -> Identity:
+    async def _jwt_identity(self, token: str) -> Identity:
+        issuer = self._issuers.of(token)
         try:
-            username = self._keyring().api_username(token)
+            if issuer is None:
+                username = self._keyring().api_username(token)
+            else:
+                username = await self._issuers.username(issuer, token)
         except TokenError as error:
             raise NotAuthenticated("invalid_token", str(error)) from None
         return Identity(username, "person", False, "", "", by_hub=False)

@@ -236,6 +236,13 @@ VARIABLES: tuple[Variable, ...] = (
         _seconds,
     ),
     Variable(
+        "RTC_JWT_ISSUERS",
+        "jwt_issuers",
+        "",
+        "Who else makes JWTs for the API: a JSON list of objects with issuer, audience, algorithms, jwks_url or "
+        "secret, and username_claim.",
+    ),
+    Variable(
         "RTC_WEBHOOK_URLS",
         "webhook_urls",
         "",
@@ -312,6 +319,7 @@ class Settings:
     cors_origins: str
     invite_seconds: float
     longest_invite_seconds: float
+    jwt_issuers: str
     webhook_urls: str
     webhook_secret: str
     audit_days: int
