@@ -19,7 +19,7 @@ from jupyter_rtc_amprenta.core.settings import Settings
 from . import views
 from .auth import Identity
 from .bodies import Page
-from .collaboration import online_since
+from .collaboration import listed_sessions, online_since
 from .errors import BadRequest, Conflict, Forbidden, NotFound
 from .views import Json
 
@@ -42,10 +42,7 @@ class Admin:
         """All sessions; the counts are of those that are wanted."""
         require_admin(identity)
         since = online_since(self._settings)
-        rows = await self._database.run(
-            queries_people.sessions_of, None, since, page.limit, page.after, wanted
-        )
-        total, active = await self._database.run(queries_people.count_sessions, None, since, wanted)
+        rows, (total, active) = await self._database.run(listed_sessions, None, since, page, wanted)
         answer = views.listed(
             "sessions",
             rows,

@@ -102,7 +102,9 @@ class Collaboration:
     async def documents(self, identity: Identity, page: Page) -> Json:
         """The documents that the caller takes part in, the last used first."""
         identity.require_person()
-        rows = await self._rows(identity, page, ALL)
+        rows = await self._database.run(
+            queries_people.sessions_of, identity.username, self._since(), page.limit, page.after, ALL
+        )
         return views.listed(
             "documents", rows, page.limit, self._document, lambda row: (row.last_activity, row.document_id)
         )
@@ -121,9 +123,8 @@ class Collaboration:
     async def sessions(self, identity: Identity, page: Page, wanted: Wanted = ALL) -> Json:
         """The sessions that the caller takes part in; the counts are of those that are wanted."""
         identity.require_person()
-        rows = await self._rows(identity, page, wanted)
-        total, active = await self._database.run(
-            queries_people.count_sessions, identity.username, self._since(), wanted
+        rows, (total, active) = await self._database.run(
+            listed_sessions, identity.username, self._since(), page, wanted
         )
         answer = views.listed(
             "sessions",
@@ -180,11 +181,6 @@ class Collaboration:
 
     # --- what they share ---------------------------------------------------------------------------------------
 
-    async def _rows(self, identity: Identity, page: Page, wanted: Wanted) -> Any:
-        return await self._database.run(
-            queries_people.sessions_of, identity.username, self._since(), page.limit, page.after, wanted
-        )
-
     async def _entered(self, identity: Identity, document_id: str) -> Row[Any]:
         return await self._database.run(entered_session, identity, document_id, self._since())
 
@@ -201,6 +197,14 @@ class Collaboration:
 def _token(token: str, seconds: float) -> Json:
     expires_at = views.instant(now() + timedelta(seconds=seconds))
     return {"token": token, "token_type": "Bearer", "expires_at": expires_at}
+
+
+def listed_sessions(
+    connection: Connection, username: str | None, since: datetime, page: Page, wanted: Wanted
+) -> tuple[Any, tuple[int, int]]:
+    """A page of the sessions that are wanted, and how many of them there are, and are active; None: everybody's."""
+    rows = queries_people.sessions_of(connection, username, since, page.limit, page.after, wanted)
+    return rows, queries_people.count_sessions(connection, username, since, wanted)
 
 
 def _register(

@@ -174,8 +174,12 @@ def owner_of(connection: Connection, document_id: str) -> str:
     return connection.execute(select(sessions.c.owner).filter_by(document_id=document_id)).scalar_one()
 
 
-def _sessions(username: str | None, online_since: datetime) -> Select[Any]:
-    """All sessions, with what `username` may do in each: NULL where the user is no participant."""
+def _sessions(username: str | None, online_since: datetime, *, entered: bool) -> Select[Any]:
+    """The sessions, with what `username` may do in each.
+
+    Args:
+        entered: only those that the user takes part in; else all, with NULL where the user is no participant.
+    """
     count = select(func.count()).where(participants.c.document_id == sessions.c.document_id).scalar_subquery()
     mine = participants.alias("mine")
     return (
@@ -188,7 +192,11 @@ def _sessions(username: str | None, online_since: datetime) -> Select[Any]:
             _is_active(online_since).label("is_active"),
         )
         .join(yjs_documents, yjs_documents.c.document_id == sessions.c.document_id)
-        .outerjoin(mine, and_(mine.c.document_id == sessions.c.document_id, mine.c.username == username))
+        .join(
+            mine,
+            and_(mine.c.document_id == sessions.c.document_id, mine.c.username == username),
+            isouter=not entered,
+        )
     )
 
 
@@ -197,7 +205,7 @@ def session_for(
 ) -> Row[Any] | None:
     """One session: document_id, owner, document_type, path, title, created_at, generation, last_activity,
     participant_count, is_active, and `permissions`: the user's, None for one who is no participant."""
-    query = _sessions(username, online_since).where(sessions.c.document_id == document_id)
+    query = _sessions(username, online_since, entered=False).where(sessions.c.document_id == document_id)
     return connection.execute(query).one_or_none()
 
 
@@ -244,8 +252,8 @@ def sessions_of(
 ) -> Sequence[Row[Any]]:
     """The sessions that a user takes part in (None: all of them), by (`wanted.sort`, document_id); each as
     `session_for` gives it."""
-    conditions = [_takes_part(username), *wanted.conditions(online_since)]
-    query = _sessions(username, online_since).where(*conditions)
+    query = _sessions(username, online_since, entered=username is not None)
+    query = query.where(*wanted.conditions(online_since))
     first = _last_activity() if wanted.sort == "last_activity" else sessions.c[wanted.sort]
     keys = (first, sessions.c.document_id)
     return connection.execute(page(query, keys, limit, after, ascending=wanted.sort == "title")).all()
