@@ -64,7 +64,7 @@ _PARTICIPANT = f"{_SESSION}/participants/{{username}}"
 _INVITE = "/invites/{invite_id}"
 _OK = {200: "Success"}
 
-OPERATIONS: tuple[Operation, ...] = (
+_FOR_PEOPLE: tuple[Operation, ...] = (
     Operation("get", "/documents", api.DocumentsHandler, "My documents.", {200: "Documents"}, query=PAGE),
     Operation(
         "post",
@@ -230,7 +230,7 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
-OPERATIONS += (
+_FOR_ADMINS: tuple[Operation, ...] = (
     Operation(
         "get", "/admin/sessions", api_admin.AdminSessionsHandler, "All sessions.", {200: "AllSessions"}, query=SESSIONS
     ),
@@ -280,6 +280,8 @@ OPERATIONS += (
         query=("confirm", "successor"),
     ),
 )
+
+OPERATIONS = _FOR_PEOPLE + _FOR_ADMINS
 
 
 def handlers() -> dict[str, type[api.ApiHandler]]:

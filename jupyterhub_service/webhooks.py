@@ -68,28 +68,32 @@ class Webhooks:
             if target not in self._known:
                 await self._database.run(queries_webhooks.know_target, target)
                 self._known.add(target)
-            # Longer than a whole batch takes.
-            until = now() + timedelta(seconds=(_BATCH + 1) * _TIMEOUT_SECONDS)
-            batch = await self._database.run(queries_webhooks.claim_batch, target, ACTIONS, until, _BATCH)
-            if batch is not None:
-                await self._send(target, batch)
+            while (batch := await self._claim(target)) is not None and await self._send(target, batch):
+                continue
         except DatabaseError as error:
             log.debug("Webhooks wait for the database: %s", error)
 
-    async def _send(self, target: str, batch: Batch) -> None:
+    async def _claim(self, target: str) -> Batch | None:
+        # Longer than a whole batch takes.
+        until = now() + timedelta(seconds=(_BATCH + 1) * _TIMEOUT_SECONDS)
+        return await self._database.run(queries_webhooks.claim_batch, target, ACTIONS, until, _BATCH)
+
+    async def _send(self, target: str, batch: Batch) -> bool:
+        """Tell a target a batch; whether all of it is done with."""
         attempts = batch.attempts
         for event in batch.events:
             trouble = await self._post(target, event)
             if trouble and attempts + 1 < MOST_ATTEMPTS:
                 log.warning("Webhook %s, event %d: %s; it is tried again.", target, event.event_id, trouble)
                 await self._later(target, event.event_id - 1, attempts + 1)
-                return
+                return False
             if trouble:
                 log.error("Webhook %s, event %d: %s; given up.", target, event.event_id, trouble)
             else:
                 log.info("Webhook %s, event %d: told.", target, event.event_id)
             attempts = 0
         await self._database.run(queries_webhooks.told, target, batch.position)
+        return True
 
     async def _later(self, target: str, position: int, attempts: int) -> None:
         delay = min(FIRST_RETRY_SECONDS * 2 ** (attempts - 1), _LONGEST_RETRY_SECONDS)

@@ -21,7 +21,7 @@ class Batch:
 
     Attributes:
         events: in order; those that are not wanted are left out.
-        position: the id of the last event, wanted or not.
+        position: the id of the last event that the target need not be told of after these, wanted or not.
         attempts: how often it was tried before.
     """
 
@@ -48,13 +48,15 @@ def claim_batch(
     row = connection.execute(due.with_for_update(skip_locked=True)).one_or_none()
     if row is None:
         return None
-    later = events.c.event_id > row.event_id
-    found = connection.execute(select(events).where(later).order_by(events.c.event_id).limit(limit)).all()
+    newest = max(event_position(connection)[1], row.event_id)
+    wanted = events.c.event_id.between(row.event_id + 1, newest) & events.c.action.in_(actions)
+    found = connection.execute(select(events).where(wanted).order_by(events.c.event_id).limit(limit)).all()
     if not found:
+        if newest > row.event_id:
+            told(connection, target, newest)
         return None
     connection.execute(update(webhook_positions).filter_by(target=target).values(retry_at=until))
-    wanted = [event for event in found if event.action in actions]
-    return Batch(wanted, found[-1].event_id, row.attempts)
+    return Batch(found, newest if len(found) < limit else found[-1].event_id, row.attempts)
 
 
 def told(connection: Connection, target: str, position: int) -> None:

@@ -90,6 +90,15 @@ async def test_a_target_is_told_once_and_in_order(rtc: Rtc, target: Target) -> N
     assert target.told[0]["detail"] == "bob"
 
 
+async def test_many_events_are_told_at_once(rtc: Rtc, target: Target) -> None:
+    document_id = await rtc.register()
+    for _ in range(50):
+        await rtc.invites.invite(ALICE, document_id, TO_BOB)
+    await until(lambda: len(target.told) >= 50, "told")
+    ids = [one["event_id"] for one in target.told]
+    assert ids == sorted(set(ids))
+
+
 async def test_what_is_not_taken_is_told_again(rtc: Rtc, target: Target) -> None:
     document_id = await rtc.register()
     target.refuse = 3
