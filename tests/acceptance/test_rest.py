@@ -166,30 +166,38 @@ MATRIX = [
 KINDS = ("person", "server", "jwt", "cookie", "nobody")
 
 
+def prepared(alice: Caller, method: str, path: str) -> tuple[str, Any]:
+    """The path and the body of a request that is well-formed, on a new document of alice's."""
+    own = register(alice).json()["document_id"]
+    ids = {"own": own, "invite": "", "link": "", "token": ""}
+    if "{invite}" in path:
+        invited = alice("POST", f"/sessions/{own}/invite", json={"username": "bob"})
+        ids["invite"] = invited.json()["invite_id"]
+    if "{link}" in path or "{token}" in path:
+        made = alice("POST", f"/sessions/{own}/links").json()
+        ids |= {"link": made["link_id"], "token": made["token"]}
+    bodies: dict[str, Any] = {
+        "/presence": {"documents": []},
+        "/documents": {"volume": "v", "file_id": uuid4().hex, "document_type": "text", "path": "a.txt"},
+        "/token {own}": {"document_id": own},
+        "/sessions/{own}/invite": {"username": "bob"},
+        "/admin/users/alice/rename": {"username": "alison"},
+    }
+    body = {"permissions": "read-only", "owner": "alice"} if method == "PATCH" else bodies.get(path)
+    return path.removesuffix(" {own}").format(**ids), body
+
+
+each_row = pytest.mark.parametrize("row", MATRIX, ids=lambda row: f"{row[0]} {row[1]}")
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("row", MATRIX, ids=lambda row: f"{row[0]} {row[1]}")
+@each_row
 def test_who_may_do_what(
     everybody: dict[str, Caller], alice: Caller, row: tuple[Any, ...], kind: str
 ) -> None:
     method, path, *expected = row
-    own = register(alice).json()["document_id"]
-    invite = ""
-    if "{invite}" in path:
-        invite = alice("POST", f"/sessions/{own}/invite", json={"username": "bob"}).json()["invite_id"]
-    link: dict[str, str] = {"link_id": "", "token": ""}
-    if "{link}" in path or "{token}" in path:
-        link = alice("POST", f"/sessions/{own}/links").json()
-    body: Any = {"documents": []} if path == "/presence" else {"username": "bob"} if path.endswith("/invite") else {}
-    if method == "PATCH":
-        body = {"permissions": "read-only", "owner": "alice"}
-    if path.endswith("/rename"):
-        body = {"username": "alison"}
-    if path == "/documents":
-        body = {"volume": "v", "file_id": own + kind, "document_type": "text", "path": "a.txt"}
-    if path == "/token {own}":
-        path, body = "/token", {"document_id": own}
-    path = path.format(own=own, invite=invite, link=link["link_id"], token=link["token"])
-    answer = everybody[kind](method, path, json=body if body else None)
+    path, body = prepared(alice, method, path)
+    answer = everybody[kind](method, path, json=body if method != "GET" else None)
     assert answer.status_code == expected[KINDS.index(kind)], answer.text
     if answer.status_code >= 400:
         assert set(answer.json()) == {"detail", "code"}
@@ -197,6 +205,20 @@ def test_who_may_do_what(
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     kept = answer.status_code == 200 and method == "GET"
     assert answer.headers["Cache-Control"] == ("private, no-cache" if kept else "no-store")
+
+
+@each_row
+def test_a_stranger_may_nothing_with_somebody_elses(
+    alice: Caller, carol: Caller, row: tuple[Any, ...]
+) -> None:
+    """On alice's document: an invite that is not one's own is not even there, and a link is for whoever has it."""
+    method, path, *_ = row
+    if "{" not in path:
+        pytest.skip("names no document")
+    expected = 404 if "{invite}" in path else 200 if "{token}" in path else 403
+    path, body = prepared(alice, method, path)
+    answer = carol(method, path, json=body if method != "GET" else None)
+    assert answer.status_code == expected, answer.text
 
 
 def test_a_cookie_with_its_xsrf_token_may_change_something(alices_browser: Caller, document_id: str) -> None:
