@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from . import cli_log
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_yjs_server(commands)
     _add_token(commands)
     cli_log.add_commands(commands)
+    _add_audit(commands)
     return parser
 
 
@@ -169,6 +171,44 @@ def _token(options: argparse.Namespace) -> None:
         options.seconds,
     )
     print(token)
+
+
+def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "audit",
+        help="print who did what, from where, the oldest first",
+        description="Prints the audit: every join, leave, invite, change of a right, refusal and deletion.",
+    )
+    parser.add_argument("--user", help="only what this user did")
+    parser.add_argument("--document", help="only what was done with this document")
+    parser.add_argument("--action", help="only this, such as joined, removed or refused")
+    parser.add_argument("--since", type=_time, help="not before this time, such as 2025-12-31T11:22:35Z")
+    parser.add_argument("--until", type=_time, help="before this time")
+    parser.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="(%(default)s)")
+    add_database_url(parser)
+    parser.set_defaults(run=_audit)
+
+
+def _audit(options: argparse.Namespace) -> None:
+    require("service", "alembic")
+    from jupyter_rtc_amprenta.core.database import Database
+    from jupyter_rtc_amprenta.core.queries_audit import AuditFilter
+    from jupyterhub_service.auditexport import export
+
+    wanted = AuditFilter(options.user, options.document, options.action, options.since, options.until)
+    database = Database(database_url(options), threads=1)
+    try:
+        export(database, wanted, options.format, sys.stdout)
+    finally:
+        database.close()
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2025-12-31T11:22:35Z") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _port(text: str) -> int:

@@ -8,10 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from . import bodies
+from .admin import Admin
 from .base import ApiHandler
 from .bodies import Page
 from .collaboration import Collaboration
+from .events import EventFeed
 from .invites import Invites
+from .links import Links
+from .participants import Participants
 from .presence import Presence
 
 
@@ -20,8 +24,12 @@ class Rules:
     """What the handlers ask."""
 
     collaboration: Collaboration
+    participants: Participants
     invites: Invites
+    links: Links
     presence: Presence
+    admin: Admin
+    feed: EventFeed
 
 
 class RuleHandler(ApiHandler):
@@ -31,13 +39,18 @@ class RuleHandler(ApiHandler):
 
     def page(self, keys: Sequence[Callable[[str], Any]]) -> Page:
         """The part of a list that the query asks for."""
-        names = [name for name in ("limit", "cursor") if self.get_query_argument(name, None)]
-        return bodies.page({name: self.get_query_argument(name) for name in names}, keys)
+        return bodies.page(self.parameters(), keys)
+
+    def parameters(self) -> dict[str, str]:
+        """The query; of a parameter that is given twice, the last counts."""
+        return {name: self.get_query_argument(name) for name in self.request.query_arguments}
 
 
-_SESSION_KEYS = (datetime.fromisoformat, str)
+SESSION_KEYS = bodies.SESSION_KEYS["last_activity"]
 _PARTICIPANT_KEYS = (datetime.fromisoformat, str)
 _INVITE_KEYS = (int, datetime.fromisoformat, str)
+_ACTIVITY_KEYS = (int,)
+_LINK_KEYS = (datetime.fromisoformat, str)
 
 
 class DocumentsHandler(RuleHandler):
@@ -45,7 +58,7 @@ class DocumentsHandler(RuleHandler):
 
     async def get(self) -> None:
         """My documents."""
-        self.send(await self.rules.collaboration.documents(self.identity, self.page(_SESSION_KEYS)))
+        self.send(await self.rules.collaboration.documents(self.identity, self.page(SESSION_KEYS)))
 
     async def post(self) -> None:
         """Register a file's document: 201 where it was made, 200 where it was known."""
@@ -72,7 +85,9 @@ class SessionsHandler(RuleHandler):
 
     async def get(self) -> None:
         """My sessions."""
-        self.send(await self.rules.collaboration.sessions(self.identity, self.page(_SESSION_KEYS)))
+        wanted = bodies.wanted(self.parameters(), self.identity.username)
+        page = self.page(bodies.SESSION_KEYS[wanted.sort])
+        self.send(await self.rules.collaboration.sessions(self.identity, page, wanted))
 
 
 class SessionHandler(RuleHandler):
@@ -82,6 +97,12 @@ class SessionHandler(RuleHandler):
         """A session in detail."""
         self.send(await self.rules.collaboration.session(self.identity, document_id))
 
+    async def patch(self, document_id: str) -> None:
+        """Hand it over to another owner."""
+        owner = bodies.session_body(self.json_body())
+        await self.rules.participants.hand_over(self.identity, document_id, owner)
+        self.send(await self.rules.collaboration.session(self.identity, document_id))
+
 
 class ParticipantsHandler(RuleHandler):
     """`/sessions/{document_id}/participants`"""
@@ -89,7 +110,30 @@ class ParticipantsHandler(RuleHandler):
     async def get(self, document_id: str) -> None:
         """Who takes part."""
         page = self.page(_PARTICIPANT_KEYS)
-        self.send(await self.rules.collaboration.participants(self.identity, document_id, page))
+        self.send(await self.rules.participants.listed(self.identity, document_id, page))
+
+
+class ParticipantHandler(RuleHandler):
+    """`/sessions/{document_id}/participants/{username}`"""
+
+    async def patch(self, document_id: str, username: str) -> None:
+        """Change what somebody may do."""
+        permissions = bodies.participant_body(self.json_body())
+        self.send(await self.rules.participants.change(self.identity, document_id, username, permissions))
+
+    async def delete(self, document_id: str, username: str) -> None:
+        """Take somebody out, or oneself."""
+        await self.rules.participants.remove(self.identity, document_id, username)
+        self.set_status(204)
+
+
+class ActivityHandler(RuleHandler):
+    """`/sessions/{document_id}/activity`"""
+
+    async def get(self, document_id: str) -> None:
+        """What happened."""
+        page = self.page(_ACTIVITY_KEYS)
+        self.send(await self.rules.collaboration.activity(self.identity, document_id, page))
 
 
 class InviteHandler(RuleHandler):
@@ -98,7 +142,8 @@ class InviteHandler(RuleHandler):
     async def post(self, document_id: str) -> None:
         """Invite a user."""
         body = bodies.invite_body(self.json_body())
-        self.send(await self.rules.invites.invite(self.identity, document_id, body))
+        key = bodies.idempotency_key(self.request.headers.get("Idempotency-Key", ""))
+        self.send(await self.rules.invites.invite(self.identity, document_id, body, key))
 
 
 class SessionInvitesHandler(RuleHandler):
@@ -127,6 +172,54 @@ class OneInviteHandler(RuleHandler):
         self.set_status(204)
 
 
+class RenewHandler(RuleHandler):
+    """`/invites/{invite_id}/renew`"""
+
+    async def post(self, invite_id: str) -> None:
+        """Let it be accepted for longer."""
+        seconds = bodies.renewal_body(self.optional_body())
+        self.send(await self.rules.invites.renew(self.identity, invite_id, seconds))
+
+
+class LinksHandler(RuleHandler):
+    """`/sessions/{document_id}/links`"""
+
+    async def get(self, document_id: str) -> None:
+        """Its links."""
+        page = self.page(_LINK_KEYS)
+        self.send(await self.rules.links.listed(self.identity, document_id, page))
+
+    async def post(self, document_id: str) -> None:
+        """Make one."""
+        body = bodies.link_body(self.optional_body())
+        self.send(await self.rules.links.make(self.identity, document_id, body), 201)
+
+
+class LinkHandler(RuleHandler):
+    """`/sessions/{document_id}/links/{link_id}`"""
+
+    async def delete(self, document_id: str, link_id: str) -> None:
+        """Withdraw it."""
+        await self.rules.links.revoke(self.identity, document_id, link_id)
+        self.set_status(204)
+
+
+class OfferHandler(RuleHandler):
+    """`/links/{token}`"""
+
+    async def get(self, token: str) -> None:
+        """What it opens."""
+        self.send(await self.rules.links.look(self.identity, token))
+
+
+class AcceptLinkHandler(RuleHandler):
+    """`/links/{token}/accept`"""
+
+    async def post(self, token: str) -> None:
+        """Take part."""
+        self.send(await self.rules.links.accept(self.identity, token))
+
+
 class AcceptHandler(RuleHandler):
     """`/invites/{invite_id}/accept`"""
 
@@ -148,7 +241,7 @@ class TokenHandler(RuleHandler):
 
     async def post(self) -> None:
         """A token for one document, or for this API where none is named."""
-        document_id = bodies.token_body(self.json_body() if self.request.body else {})
+        document_id = bodies.token_body(self.optional_body())
         if document_id is None:
             self.send(self.rules.collaboration.api_token(self.identity))
         else:

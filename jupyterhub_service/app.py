@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import signal
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -23,23 +24,33 @@ from jupyter_rtc_amprenta.core.settings import service_database_url
 from jupyter_rtc_amprenta.core.tokens import Keyring
 from jupyter_rtc_amprenta.core.traits import settings_of
 
+from . import issuers
+from .admin import Admin
 from .api import Rules
+from .audit import Refusals
 from .auth import CACHE_SECONDS, Authenticator
-from .base import Context, NotFoundHandler
+from .base import MAX_BODY_BYTES, Context, NotFoundHandler
 from .collaboration import Collaboration
+from .events import EventFeed
 from .hub import Hub
 from .invites import Invites
+from .issuers import Issuers
+from .limits import RequestLimits
+from .links import Links
+from .participants import Participants
 from .presence import Presence
+from .retention import Retention
 from .routes import routes
 from .setting_traits import FIELDS, SettingTraits
 from .watch import DatabaseWatch
+from .webhooks import Webhooks
 from .yjs_server import YjsServer
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("jupyterhub_service.access")
 
-# The largest request body: no body of this API comes near it.
-_MAX_BODY_BYTES = 2**20
+# Over the API's own limit, so that what is too large for it gets an answer that says so.
+_MAX_READ_BYTES = 16 * MAX_BODY_BYTES
 _LOGGERS = ("jupyterhub_service", "jupyter_rtc_amprenta", "tornado")
 
 
@@ -110,6 +121,11 @@ class RtcService(SettingTraits, Application):
             if self.settings.yjs_in_service
             else None
         )
+        self.issuers = Issuers(issuers.parse(self.settings.jwt_issuers))
+        self.feed = EventFeed(self.database)
+        self.refusals = Refusals(self.database)
+        self.webhooks = Webhooks(self.database, self._webhook_targets(), self.settings.webhook_secret)
+        self.retention = Retention(self.database, self.settings)
         self.hub_auth = HubOAuth(parent=self, cache_max_age=CACHE_SECONDS, **_oauth_client())
         self.web = self._web_application()
 
@@ -117,9 +133,18 @@ class RtcService(SettingTraits, Application):
         hub = Hub(self.hub_auth.api_url, self.hub_auth.api_token)
         return Rules(
             Collaboration(self.database, self.settings, self.watch.keyring),
+            Participants(self.database, self.settings),
             Invites(self.database, self.settings, hub, self._hub_url()),
+            Links(self.database, self.settings, self._hub_url()),
             Presence(self.database, self.settings),
+            Admin(self.database, self.settings),
+            self.feed,
         )
+
+    def _webhook_targets(self) -> list[str]:
+        if self.settings.webhook_urls and not self.settings.webhook_secret:
+            raise ConfigurationError("RTC_WEBHOOK_SECRET is not set: it signs what RTC_WEBHOOK_URLS are sent.")
+        return self.settings.webhook_urls.replace(",", " ").split()
 
     def _hub_url(self) -> str:
         """The Hub as browsers see it, as far as that is known: its path at least."""
@@ -128,7 +153,13 @@ class RtcService(SettingTraits, Application):
         return (f"{url.scheme}://{url.netloc}" if url.netloc else "") + self.hub_auth.hub_prefix
 
     def _web_application(self) -> WebApplication:
-        context = Context(self.hub_auth, Authenticator(self.hub_auth, self.watch.keyring), self.watch)
+        context = Context(
+            self.hub_auth,
+            Authenticator(self.hub_auth, self.watch.keyring, self.issuers),
+            self.watch,
+            RequestLimits(self.settings.max_requests_per_minute),
+            self.refusals,
+        )
         yjs_health = self.yjs_server.health if self.yjs_server else None
         return WebApplication(
             routes(self.service_prefix, context, self._rules(), yjs_health),
@@ -137,36 +168,43 @@ class RtcService(SettingTraits, Application):
             # Derived, so that cookies outlive a restart of the service, and are the same for all its replicas.
             cookie_secret=hashlib.sha256(b"cookies:" + self.hub_auth.api_token.encode()).digest(),
             log_function=_log_request,
+            cors_origins=frozenset(self.settings.cors_origins.replace(",", " ").split()),
         )
 
     def start(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         asyncio.run(self._serve())
 
+    def _tasks(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What goes on beside the requests, for as long as the service runs."""
+        return [self.watch.run, self.feed.run, self.refusals.run, self.retention.run, self.webhooks.run]
+
     async def _serve(self) -> None:
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
         server = await self._listen()
-        watching = asyncio.create_task(self.watch.run())
+        running = [asyncio.create_task(task()) for task in self._tasks()]
         stopping = asyncio.create_task(told.wait())
-        await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         log.info("Stopping.")
-        failed = watching.done()
-        watching.cancel()
+        failed = [task for task in running if task.done()]
+        for task in running:
+            task.cancel()
         server.stop()
         if self.yjs_server is not None:
             await self.yjs_server.stop()
         await server.close_all_connections()
+        await self.refusals.write()
         self.database.close()
-        if failed:
-            # Watching never ends but by a fault: end with its trace, and be started again.
-            watching.result()
+        for task in failed:
+            # None of them ends but by a fault: end with its trace, and be started again.
+            task.result()
 
     async def _listen(self) -> HTTPServer:
         """Listen before anything else: the Hub gives a service half a minute for it, and ends where it does not."""
         url = urlsplit(self.service_url)
-        server = HTTPServer(self.web, xheaders=True, max_body_size=_MAX_BODY_BYTES)
+        server = HTTPServer(self.web, xheaders=True, max_body_size=_MAX_READ_BYTES)
         try:
             server.listen(url.port or 80, self.ip or url.hostname or "127.0.0.1")
             if self.yjs_server is not None:
@@ -195,10 +233,11 @@ def _log_request(handler: RequestHandler) -> None:
     level = logging.DEBUG if status < 400 else logging.INFO if status < 500 else logging.WARNING
     access_log.log(
         level,
-        "%d %s %s (%s) %.1f ms",
+        "%d %s %s (%s) %.1f ms %s",
         status,
         request.method,
         request.path,
         identity.server or identity.username if identity else "-",
         1000 * request.request_time(),
+        getattr(handler, "request_id", "-"),
     )

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import HTTPError, RequestHandler
 
 from jupyter_rtc_amprenta.core.errors import TokenError
+from jupyter_rtc_amprenta.core.queries_record import Actor
 from jupyter_rtc_amprenta.core.tokens import Keyring
 
 from .configuration import PERSON_SCOPE
 from .errors import Forbidden, NotAuthenticated, Unavailable
 from .hub import known_name
+from .issuers import Issuers
 
 # How long a Hub token that was revoked still works here, in seconds; asking the Hub costs some milliseconds.
 CACHE_SECONDS = 5
@@ -38,6 +40,7 @@ class Identity:
         server: which server it is, such as `alice/`; "" for a person.
         display_name: what the Hub calls this user for people; "" where it does not tell.
         by_hub: whether the Hub vouched for it just now, rather than a JWT of ours.
+        address: from where, as an IP address.
     """
 
     username: str
@@ -46,6 +49,12 @@ class Identity:
     server: str
     display_name: str
     by_hub: bool
+    address: str = ""
+
+    @property
+    def actor(self) -> Actor:
+        """Who does what is recorded."""
+        return Actor(self.username, self.address)
 
     @property
     def is_person(self) -> bool:
@@ -68,25 +77,31 @@ class Authenticator:
     Args:
         hub_auth: the Hub's own client, with the service's name and token.
         keyring: gives the keys that JWTs are verified with; may raise DatabaseUnavailable.
+        issuers: who else makes JWTs that are taken here.
     """
 
-    def __init__(self, hub_auth: HubOAuth, keyring: Callable[[], Keyring]) -> None:
+    def __init__(self, hub_auth: HubOAuth, keyring: Callable[[], Keyring], issuers: Issuers) -> None:
         self._hub_auth = hub_auth
         self._keyring = keyring
+        self._issuers = issuers
 
     async def identify(self, handler: RequestHandler) -> Identity:
-        """Who makes this request. A token that is not valid is refused, even where a cookie would be.
+        """Who makes this request, and from where. A token that is not valid is refused, even where a cookie would be.
 
         Raises:
             NotAuthenticated: nobody, or nobody known.
             Forbidden: somebody who may not use this service.
-            Unavailable: the Hub does not answer.
+            Unavailable: the Hub does not answer, or the keys of a JWT's issuer can't be had.
             DatabaseUnavailable: the keys for a JWT are not loaded yet.
         """
+        address = handler.request.remote_ip or ""
+        return replace(await self._identify(handler), address=address)
+
+    async def _identify(self, handler: RequestHandler) -> Identity:
         token = _token(handler)
         if token.count(".") == 2:
             # A JWT. It is no business of the Hub's.
-            return self._jwt_identity(token)
+            return await self._jwt_identity(token)
         try:
             async with asyncio.timeout(_HUB_SECONDS):
                 model = await (self._token_model(handler, token) if token else self._cookie_model(handler))
@@ -97,9 +112,13 @@ class Authenticator:
             raise NotAuthenticated("not_authenticated", _WHO)
         return identity_of(model, self._hub_auth.check_scopes(self._hub_auth.access_scopes, model))
 
-    def _jwt_identity(self, token: str) -> Identity:
+    async def _jwt_identity(self, token: str) -> Identity:
+        issuer = self._issuers.of(token)
         try:
-            username = self._keyring().api_username(token)
+            if issuer is None:
+                username = self._keyring().api_username(token)
+            else:
+                username = await self._issuers.username(issuer, token)
         except TokenError as error:
             raise NotAuthenticated("invalid_token", str(error)) from None
         return Identity(username, "person", False, "", "", by_hub=False)

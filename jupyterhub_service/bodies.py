@@ -6,10 +6,12 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from jupyter_rtc_amprenta.core.queries_audit import AuditFilter
+from jupyter_rtc_amprenta.core.queries_people import Wanted
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.schema import DOCUMENT_TYPES, PERMISSIONS
 
@@ -20,8 +22,10 @@ Body = Mapping[str, Any]
 DEFAULT_LIMIT = 100
 LONGEST_LIST = 500
 # A server with more open documents than this is no editor.
-_MOST_DOCUMENTS = 1000
-_MOST_CONNECTIONS = 10_000
+MOST_DOCUMENTS = 1000
+MOST_CONNECTIONS = 10_000
+MOST_USES = 1000
+_LONGEST_KEY = 200
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,16 @@ class InviteBody:
     username: str
     message: str
     permissions: str
+    expires_in: float | None = None
+
+
+@dataclass(frozen=True)
+class LinkBody:
+    """What a link offers, to how many, for how many seconds (None: the default)."""
+
+    permissions: str
+    max_uses: int
+    expires_in: float | None
 
 
 @dataclass(frozen=True)
@@ -80,14 +94,44 @@ def document_body(body: Body) -> DocumentBody:
 
 def invite_body(body: Body) -> InviteBody:
     """The body of `POST /sessions/{document_id}/invite`."""
-    permissions = _text(body, "permissions", 20, default="read-write")
-    if permissions not in PERMISSIONS:
-        raise BadRequest("invalid_permissions", "permissions must be read-only or read-write.")
     return InviteBody(
         username=_text(body, "username", 200),
         message=_text(body, "message", 2000, default=""),
-        permissions=permissions,
+        permissions=_permissions(body, default="read-write"),
+        expires_in=_expires_in(body),
     )
+
+
+def renewal_body(body: Body) -> float | None:
+    """The body of `POST /invites/{invite_id}/renew`: for how many seconds; None for the default."""
+    return _expires_in(body)
+
+
+def link_body(body: Body) -> LinkBody:
+    """The body of `POST /sessions/{document_id}/links`: by default one use, for a reader."""
+    uses = body.get("max_uses", 1)
+    if type(uses) is not int or not 1 <= uses <= MOST_USES:
+        raise BadRequest("invalid_max_uses", f"max_uses must be a number, 1 to {MOST_USES}.")
+    return LinkBody(_permissions(body, default="read-only"), uses, _expires_in(body))
+
+
+def idempotency_key(value: str) -> str:
+    """The header `Idempotency-Key`; "" where there is none."""
+    if not value.isascii() or not value.isprintable() or len(value) > _LONGEST_KEY:
+        raise BadRequest(
+            "invalid_idempotency_key", f"Idempotency-Key must be a text of {_LONGEST_KEY} ASCII characters at most."
+        )
+    return value
+
+
+def participant_body(body: Body) -> str:
+    """The body of `PATCH /sessions/{document_id}/participants/{username}`: what they may do."""
+    return _permissions(body)
+
+
+def session_body(body: Body) -> str:
+    """The body of `PATCH /sessions/{document_id}`: the new owner."""
+    return _text(body, "owner", 200)
 
 
 def token_body(body: Body) -> str | None:
@@ -100,8 +144,8 @@ def presence_body(body: Body) -> list[Present]:
     documents = body.get("documents")
     if not isinstance(documents, list) or not all(isinstance(one, dict) for one in documents):
         raise BadRequest("invalid_documents", "documents must be a list of objects.")
-    if len(documents) > _MOST_DOCUMENTS:
-        raise BadRequest("invalid_documents", f"documents may have {_MOST_DOCUMENTS} entries at most.")
+    if len(documents) > MOST_DOCUMENTS:
+        raise BadRequest("invalid_documents", f"documents may have {MOST_DOCUMENTS} entries at most.")
     present = [_present(one) for one in documents]
     return list({one.document_id: one for one in present}.values())
 
@@ -109,10 +153,80 @@ def presence_body(body: Body) -> list[Present]:
 def _present(body: Body) -> Present:
     connections = body.get("connections")
     # To Python, True is a number.
-    if type(connections) is not int or not 0 <= connections <= _MOST_CONNECTIONS:
-        raise BadRequest("invalid_connections", f"connections must be a number, 0 to {_MOST_CONNECTIONS}.")
+    if type(connections) is not int or not 0 <= connections <= MOST_CONNECTIONS:
+        raise BadRequest("invalid_connections", f"connections must be a number, 0 to {MOST_CONNECTIONS}.")
     place = _text(body, "place", 200, default="")
-    return Present(_text(body, "document_id", 200), connections, place or None)
+    edited = _text(body, "edited", 200, default="")
+    return Present(_text(body, "document_id", 200), connections, place or None, edited or None)
+
+
+# How to read the sort keys of a list of sessions, by what it is sorted by.
+SESSION_KEYS: Mapping[str, Sequence[Callable[[str], Any]]] = {
+    "last_activity": (datetime.fromisoformat, str),
+    "created_at": (datetime.fromisoformat, str),
+    "title": (str, str),
+}
+_FLAGS = {"true": True, "false": False}
+
+
+def wanted(parameters: Mapping[str, str], username: str) -> Wanted:
+    """The sessions that the query parameters `active`, `document_type`, `owner`, `q` and `sort` ask for.
+
+    Args:
+        username: the caller's, whom `owner=me` means.
+    """
+    active = parameters.get("active", "")
+    if active and active not in _FLAGS:
+        raise BadRequest("invalid_active", "active must be true or false.")
+    kind = parameters.get("document_type")
+    if kind and kind not in DOCUMENT_TYPES:
+        raise BadRequest(
+            "invalid_document_type", f"document_type must be one of {', '.join(DOCUMENT_TYPES)}."
+        )
+    sort = parameters.get("sort") or "last_activity"
+    if sort not in SESSION_KEYS:
+        raise BadRequest("invalid_sort", f"sort must be one of {', '.join(SESSION_KEYS)}.")
+    owner = _text(parameters, "owner", 200, default="")
+    return Wanted(
+        active=_FLAGS.get(active),
+        document_type=kind or None,
+        owner=(username if owner == "me" else owner) or None,
+        search=_text(parameters, "q", 200, default=""),
+        sort=sort,
+    )
+
+
+def audit_filter(parameters: Mapping[str, str]) -> AuditFilter:
+    """The entries that the query parameters `username`, `document_id`, `action`, `since` and `until` ask for."""
+    texts = {name: _text(parameters, name, 200, "") or None for name in ("username", "document_id", "action")}
+    return AuditFilter(**texts, since=_time(parameters, "since"), until=_time(parameters, "until"))
+
+
+def _time(parameters: Mapping[str, str], name: str) -> datetime | None:
+    text = parameters.get(name)
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or not 1970 < time.year < 9000:
+        raise BadRequest(f"invalid_{name}", f"{name} must be a time such as 2025-12-31T11:22:35Z.")
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def rename_body(body: Body) -> str:
+    """The body of `POST /admin/users/{username}/rename`: the new name."""
+    return _text(body, "username", 200)
+
+
+def event_id(value: str) -> int | None:
+    """The event that a listener knows of last; None where none is given."""
+    if not value:
+        return None
+    if not value.isascii() or not value.isdecimal() or len(value) > 18:
+        raise BadRequest("invalid_last_event_id", "Last-Event-ID must be the id of an earlier event.")
+    return int(value)
 
 
 def page(parameters: Mapping[str, str], keys: Sequence[Callable[[str], Any]]) -> Page:
@@ -134,6 +248,22 @@ def page(parameters: Mapping[str, str], keys: Sequence[Callable[[str], Any]]) ->
         return Page(limit, [read(_clean(value)) for read, value in zip(keys, values, strict=True)])
     except (ValueError, TypeError, AttributeError):
         raise BadRequest("invalid_cursor", "cursor must be the next_cursor of an earlier answer.") from None
+
+
+def _permissions(body: Body, default: str | None = None) -> str:
+    permissions = _text(body, "permissions", 20, default=default)
+    if permissions not in PERMISSIONS:
+        raise BadRequest("invalid_permissions", "permissions must be read-only or read-write.")
+    return permissions
+
+
+def _expires_in(body: Body) -> float | None:
+    seconds = body.get("expires_in")
+    if seconds is None:
+        return None
+    if type(seconds) not in (int, float) or not 0 < seconds < 1e9:
+        raise BadRequest("invalid_expires_in", "expires_in must be a positive number of seconds.")
+    return float(seconds)
 
 
 def next_cursor(values: Sequence[Any]) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from jupyter_rtc_amprenta.core import queries_people, queries_presence
+from jupyter_rtc_amprenta.core import queries_participants, queries_people, queries_record
 from jupyter_rtc_amprenta.core.database import Database
-from jupyter_rtc_amprenta.core.queries_people import NewSession
+from jupyter_rtc_amprenta.core.queries_people import NewSession, Wanted
+from jupyter_rtc_amprenta.core.queries_record import record_end
 from jupyter_rtc_amprenta.core.schema import now
 from jupyter_rtc_amprenta.core.settings import Settings
 from jupyter_rtc_amprenta.core.tokens import Keyring
@@ -28,6 +29,7 @@ _MOST_PARTICIPANTS = 1000
 # After this many reports that did not come, a server is taken for dead, and its owner for offline.
 _MISSED_REPORTS = 3
 _PREFIX_LENGTH = 40
+ALL = Wanted()
 
 
 def online_since(settings: Settings) -> datetime:
@@ -100,8 +102,12 @@ class Collaboration:
     async def documents(self, identity: Identity, page: Page) -> Json:
         """The documents that the caller takes part in, the last used first."""
         identity.require_person()
-        rows = await self._rows(identity, page)
-        return views.listed("documents", rows, page.limit, self._document, _session_keys)
+        rows = await self._database.run(
+            queries_people.sessions_of, identity.username, self._since(), page.limit, page.after, ALL
+        )
+        return views.listed(
+            "documents", rows, page.limit, self._document, lambda row: (row.last_activity, row.document_id)
+        )
 
     async def document(self, identity: Identity, document_id: str) -> Json:
         """One document, as a participant's server needs it."""
@@ -114,19 +120,18 @@ class Collaboration:
 
     # --- sessions ----------------------------------------------------------------------------------------------
 
-    async def sessions(self, identity: Identity, page: Page) -> Json:
-        """The sessions that the caller takes part in, the last active first."""
+    async def sessions(self, identity: Identity, page: Page, wanted: Wanted = ALL) -> Json:
+        """The sessions that the caller takes part in; the counts are of those that are wanted."""
         identity.require_person()
-        rows = await self._rows(identity, page)
-        total, active = await self._database.run(
-            queries_people.count_sessions, identity.username, self._since()
+        rows, (total, active) = await self._database.run(
+            listed_sessions, identity.username, self._since(), page, wanted
         )
         answer = views.listed(
             "sessions",
             rows,
             page.limit,
             lambda row: views.session_summary(row, identity.username),
-            _session_keys,
+            lambda row: (getattr(row, wanted.sort), row.document_id),
         )
         return answer | {"total_count": total, "active_count": active}
 
@@ -141,20 +146,11 @@ class Collaboration:
             "recent_activity": [views.sentence(one) for one in happened],
         }
 
-    async def participants(self, identity: Identity, document_id: str, page: Page) -> Json:
-        """A session's participants, those who joined first before the others."""
+    async def activity(self, identity: Identity, document_id: str, page: Page) -> Json:
+        """What happened in a session, the last first."""
         identity.require_person()
-        row = await self._entered(identity, document_id)
-        rows = await self._database.run(
-            queries_people.participants_of, document_id, self._since(), page.limit, page.after
-        )
-        return views.listed(
-            "participants",
-            rows,
-            page.limit,
-            lambda one: views.participant(one, row.owner),
-            lambda one: (one.joined_at, one.username),
-        )
+        rows = await self._database.run(_activity, identity, document_id, page, self._since())
+        return views.listed("activity", rows, page.limit, views.activity, lambda row: (row.activity_id,))
 
     # --- tokens ------------------------------------------------------------------------------------------------
 
@@ -185,11 +181,6 @@ class Collaboration:
 
     # --- what they share ---------------------------------------------------------------------------------------
 
-    async def _rows(self, identity: Identity, page: Page) -> Any:
-        return await self._database.run(
-            queries_people.sessions_of, identity.username, self._since(), page.limit, page.after
-        )
-
     async def _entered(self, identity: Identity, document_id: str) -> Row[Any]:
         return await self._database.run(entered_session, identity, document_id, self._since())
 
@@ -203,13 +194,17 @@ class Collaboration:
         return f"{self._settings.yjs_server_url}/doc/{document_id}"
 
 
-def _session_keys(row: Any) -> tuple[Any, ...]:
-    return row.last_activity, row.document_id
-
-
 def _token(token: str, seconds: float) -> Json:
     expires_at = views.instant(now() + timedelta(seconds=seconds))
     return {"token": token, "token_type": "Bearer", "expires_at": expires_at}
+
+
+def listed_sessions(
+    connection: Connection, username: str | None, since: datetime, page: Page, wanted: Wanted
+) -> tuple[Any, tuple[int, int]]:
+    """A page of the sessions that are wanted, and how many of them there are, and are active; None: everybody's."""
+    rows = queries_people.sessions_of(connection, username, since, page.limit, page.after, wanted)
+    return rows, queries_people.count_sessions(connection, username, since, wanted)
 
 
 def _register(
@@ -225,19 +220,28 @@ def _register(
         path=body.path,
         title=body.title,
     )
-    document_id, created = queries_people.register_session(connection, new)
+    document_id, created = queries_people.register_session(connection, new, identity.address)
     return document_id, created, entered_session(connection, identity, document_id, since)
 
 
 def _delete(connection: Connection, identity: Identity, document_id: str, since: datetime) -> None:
     require_owner(entered_session(connection, identity, document_id, since), identity)
+    told = queries_participants.names_of(connection, document_id)
     queries_people.delete_document(connection, document_id)
+    record_end(connection, identity.actor, document_id, told)
+
+
+def _activity(
+    connection: Connection, identity: Identity, document_id: str, page: Page, since: datetime
+) -> Any:
+    entered_session(connection, identity, document_id, since)
+    return queries_record.activities_of(connection, document_id, page.limit, page.after)
 
 
 def _session(
     connection: Connection, identity: Identity, document_id: str, since: datetime
 ) -> tuple[Row[Any], Any, Any]:
     row = entered_session(connection, identity, document_id, since)
-    people = queries_people.participants_of(connection, document_id, since, _MOST_PARTICIPANTS)
-    happened = queries_presence.latest_activity(connection, document_id, _RECENT_ACTIVITIES)
-    return row, people, happened
+    people = queries_participants.participants_of(connection, document_id, since, _MOST_PARTICIPANTS)
+    happened = queries_record.activities_of(connection, document_id, _RECENT_ACTIVITIES)
+    return row, people, happened[:_RECENT_ACTIVITIES][::-1]

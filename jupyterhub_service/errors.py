@@ -5,6 +5,9 @@
     ├── NotAuthenticated   401
     ├── Forbidden          403
     ├── NotFound           404
+    ├── Conflict           409  it contradicts what was before
+    ├── TooLarge           413  the request's body
+    ├── TooMany            429  later
     └── Unavailable        503  something that the answer needs is away; try again
 
 `base.py` maps them, and the errors of `core/errors.py`, to answers.
@@ -52,6 +55,24 @@ class NotFound(Refused):
     """There is no such thing."""
 
     status = 404
+
+
+class Conflict(Refused):
+    """It contradicts what was before."""
+
+    status = 409
+
+
+class TooLarge(Refused):
+    """The request's body is too large."""
+
+    status = 413
+
+
+class TooMany(Refused):
+    """Too often, or too many; later it may do."""
+
+    status = 429
 
 
 class Unavailable(Refused):

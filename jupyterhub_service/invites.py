@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import hashlib
+import json
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from jupyter_rtc_amprenta.core import queries_invites, queries_people, queries_presence
+from jupyter_rtc_amprenta.core import queries_invites, queries_participants, queries_people, queries_repeats
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.queries_invites import NewInvite
-from jupyter_rtc_amprenta.core.queries_presence import Activity
+from jupyter_rtc_amprenta.core.queries_record import Activity, record
+from jupyter_rtc_amprenta.core.queries_repeats import Repeatable
 from jupyter_rtc_amprenta.core.schema import now
 from jupyter_rtc_amprenta.core.settings import Settings
 
@@ -18,7 +22,8 @@ from . import views
 from .auth import Identity
 from .bodies import InviteBody, Page
 from .collaboration import entered_session, online_since, require_owner
-from .errors import BadRequest, Forbidden, NotFound
+from .errors import BadRequest, Conflict, Forbidden, NotFound
+from .expiry import expires_at
 from .hub import Hub
 from .views import Json
 
@@ -41,11 +46,16 @@ class Invites:
         self._hub = hub
         self._hub_url = hub_url
 
-    async def invite(self, identity: Identity, document_id: str, body: InviteBody) -> Json:
-        """Invite a user; an invite that is still open for them is renewed instead."""
+    async def invite(self, identity: Identity, document_id: str, body: InviteBody, key: str = "") -> Json:
+        """Invite a user; an invite that is still open for them is renewed instead.
+
+        With a `key`, the same request made again changes nothing, and gets the same answer.
+        """
         identity.require_person()
         since = online_since(self._settings)
-        await self._database.run(_check_invite, identity, document_id, body, since)
+        request = _repeatable(identity, document_id, body, key)
+        if (answer := await self._database.run(_prepare, identity, document_id, body, request, since)) is not None:
+            return answer
         name = await self._hub.display_name(body.username)
         if name is None:
             raise NotFound("user_not_found", f"There is no user {body.username}.")
@@ -55,17 +65,15 @@ class Invites:
             invited_by=identity.username,
             message=body.message,
             permissions=body.permissions,
-            expires_at=now() + timedelta(seconds=self._settings.invite_seconds),
+            expires_at=expires_at(self._settings, body.expires_in),
         )
-        invite_id = await self._database.run(_invite, identity, body, new, name, since)
-        return {
-            "success": True,
-            "invite_id": invite_id,
-            "invited_user": body.username,
-            "document_id": document_id,
-            "message": f"Successfully invited {body.username} to collaborate on document",
-            "expires_at": views.instant(new.expires_at),
-        }
+        return await self._database.run(_invite, identity, body, new, name, request, since)
+
+    async def renew(self, identity: Identity, invite_id: str, seconds: float | None) -> Json:
+        """Let an open invite, one that has expired too, be accepted for longer; the session's owner may."""
+        identity.require_person()
+        row = await self._database.run(_renew, identity, invite_id, expires_at(self._settings, seconds))
+        return views.invite(row, self._open_url(row.document_id))
 
     async def mine(self, identity: Identity, page: Page) -> Json:
         """Whereto the caller was invited, open invites first."""
@@ -123,8 +131,40 @@ def _check_invite(
     require_owner(entered_session(connection, identity, document_id, since), identity)
     if body.username == identity.username:
         raise BadRequest("self_invite", "You can't invite yourself.")
-    if queries_people.is_participant(connection, document_id, body.username):
+    if queries_participants.is_participant(connection, document_id, body.username):
         raise BadRequest("already_participant", f"{body.username} is a participant already.")
+
+
+def _repeatable(identity: Identity, document_id: str, body: InviteBody, key: str) -> Repeatable | None:
+    if not key:
+        return None
+    asked = json.dumps([document_id, asdict(body)], sort_keys=True)
+    return Repeatable(identity.username, key, hashlib.sha256(asked.encode()).hexdigest())
+
+
+def _earlier_answer(connection: Connection, request: Repeatable | None) -> Json | None:
+    """What the same request was answered before."""
+    earlier = queries_repeats.earlier(connection, request) if request else None
+    if earlier is None or request is None:
+        return None
+    if earlier.request_hash != request.request_hash:
+        raise Conflict("idempotency_key_reused", "This Idempotency-Key was sent with another request before.")
+    return json.loads(earlier.answer)
+
+
+def _prepare(
+    connection: Connection,
+    identity: Identity,
+    document_id: str,
+    body: InviteBody,
+    request: Repeatable | None,
+    since: datetime,
+) -> Json | None:
+    """The answer, if it was given before; else refuse what can be refused without asking the Hub."""
+    answer = _earlier_answer(connection, request)
+    if answer is None:
+        _check_invite(connection, identity, document_id, body, since)
+    return answer
 
 
 def _invite(
@@ -133,15 +173,35 @@ def _invite(
     body: InviteBody,
     new: NewInvite,
     name: str,
+    request: Repeatable | None,
     since: datetime,
-) -> str:
+) -> Json:
+    if request and not queries_repeats.claim(connection, request):
+        # The same request came meanwhile, and this one has waited for it.
+        answer = _earlier_answer(connection, request)
+        if answer is not None:
+            return answer
     # Again: it may have changed while the Hub was asked.
     _check_invite(connection, identity, new.document_id, body, since)
     queries_people.remember_user(connection, new.invited_user, name)
     invite_id = queries_invites.renew_invite(connection, new)
-    invited = Activity(new.document_id, "invited", new.invited_user)
-    queries_presence.record_activity(connection, identity.username, [invited])
-    return invite_id
+    answer = views.invited(invite_id, new.invited_user, new.document_id, new.expires_at)
+    if request:
+        queries_repeats.keep_answer(connection, request, json.dumps(answer))
+    record(connection, identity.actor, [Activity(new.document_id, "invited", new.invited_user)])
+    return answer
+
+
+def _renew(
+    connection: Connection, identity: Identity, invite_id: str, expires_at: datetime
+) -> Row[Any]:
+    row = _owned_invite(connection, identity, invite_id, "Only the session's owner may renew an invite.")
+    queries_invites.prolong_invite(connection, invite_id, expires_at)
+    renewed = queries_invites.lock_invite(connection, invite_id)
+    if renewed is None:
+        raise _unknown(invite_id)
+    record(connection, identity.actor, [Activity(row.document_id, "renewed", row.invited_user)])
+    return renewed
 
 
 def _invites_of_session(
@@ -154,7 +214,7 @@ def _invites_of_session(
 def _accept(connection: Connection, identity: Identity, invite_id: str) -> Row[Any]:
     row = _open_invite(connection, identity, invite_id)
     queries_people.remember_user(connection, identity.username, identity.display_name)
-    queries_people.add_participant(connection, row.document_id, identity.username, row.permissions)
+    queries_participants.add_participant(connection, row.document_id, identity.username, row.permissions)
     return _close(connection, identity, row, "accepted")
 
 
@@ -163,15 +223,20 @@ def _decline(connection: Connection, identity: Identity, invite_id: str) -> Row[
 
 
 def _revoke(connection: Connection, identity: Identity, invite_id: str) -> Row[Any]:
+    refusal = "Only the session's owner may take an invite back; decline it instead."
+    row = _owned_invite(connection, identity, invite_id, refusal)
+    return _close(connection, identity, row, "revoked", row.invited_user)
+
+
+def _owned_invite(connection: Connection, identity: Identity, invite_id: str, refusal: str) -> Row[Any]:
+    """An open invite to a session of the caller's; `refusal` is told to the invited user."""
     row = queries_invites.lock_invite(connection, invite_id)
     if row is None or identity.username not in (row.owner, row.invited_user):
         raise _unknown(invite_id)
     if identity.username != row.owner:
-        raise Forbidden(
-            "owner_required", "Only the session's owner may take an invite back; decline it instead."
-        )
+        raise Forbidden("owner_required", refusal)
     _require_unanswered(row)
-    return _close(connection, identity, row, "revoked", row.invited_user)
+    return row
 
 
 def _open_invite(connection: Connection, identity: Identity, invite_id: str) -> Row[Any]:
@@ -199,5 +264,5 @@ def _close(
 ) -> Row[Any]:
     queries_invites.close_invite(connection, row.invite_id, state)
     closed = Activity(row.document_id, state, detail)
-    queries_presence.record_activity(connection, identity.username, [closed])
+    record(connection, identity.actor, [closed])
     return row

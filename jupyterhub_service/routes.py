@@ -7,36 +7,21 @@ from typing import Any
 
 from tornado.web import RequestHandler
 
-from . import api
+from . import api, operations
 from .base import Context
+from .openapi import OpenApiHandler
 from .pages import IndexHandler, LoginHandler
 from .status import HealthHandler, JwksHandler
 
 Route = tuple[str, type[RequestHandler], dict[str, Any]]
 
 API = "api/v1/collaboration"
-_DOCUMENT = r"([A-Za-z0-9_.~-]{1,200})"
-_INVITE = r"([0-9a-f-]{36})"
-
-_API_HANDLERS: dict[str, type[api.RuleHandler]] = {
-    "/documents": api.DocumentsHandler,
-    f"/documents/{_DOCUMENT}": api.DocumentHandler,
-    "/sessions": api.SessionsHandler,
-    f"/sessions/{_DOCUMENT}": api.SessionHandler,
-    f"/sessions/{_DOCUMENT}/participants": api.ParticipantsHandler,
-    f"/sessions/{_DOCUMENT}/invite": api.InviteHandler,
-    f"/sessions/{_DOCUMENT}/invites": api.SessionInvitesHandler,
-    "/invites": api.MyInvitesHandler,
-    f"/invites/{_INVITE}": api.OneInviteHandler,
-    f"/invites/{_INVITE}/accept": api.AcceptHandler,
-    f"/invites/{_INVITE}/decline": api.DeclineHandler,
-    "/token": api.TokenHandler,
-    "/presence": api.PresenceHandler,
-}
-
 
 def routes(
-    prefix: str, context: Context, rules: api.Rules, yjs_health: Callable[[], dict[str, Any]] | None
+    prefix: str,
+    context: Context,
+    rules: api.Rules,
+    yjs_health: Callable[[], dict[str, Any]] | None,
 ) -> list[Route]:
     """All paths, under the Hub's prefix and at the root too: users' servers come straight to this port.
 
@@ -50,7 +35,8 @@ def routes(
     relative: list[Route] = [
         ("health", HealthHandler, shared | {"yjs_health": yjs_health}),
         ("jwks.json", JwksHandler, shared),
-        *((API + path, handler, shared | {"rules": rules}) for path, handler in _API_HANDLERS.items()),
+        ("openapi.json", OpenApiHandler, shared | {"prefix": f"{prefix}{API}"}),
+        *((API + path, handler, shared | {"rules": rules}) for path, handler in operations.handlers().items()),
     ]
     pages: list[Route] = [
         (prefix, IndexHandler, shared | {"sessions_url": f"{prefix}{API}/sessions"}),

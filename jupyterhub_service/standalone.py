@@ -8,7 +8,7 @@ import signal
 
 from sqlalchemy import Connection
 
-from jupyter_rtc_amprenta.core import queries, queries_people
+from jupyter_rtc_amprenta.core import queries, queries_participants, queries_people
 from jupyter_rtc_amprenta.core.content import document_type
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.keyring import load_keyring
@@ -72,9 +72,9 @@ def _issue(
         kind = document_type("notebook" if document_id.startswith("notebook") else "file", document_id)
         new = NewSession(document_id, username, _VOLUME, document_id, kind, document_id, document_id)
         queries_people.register_session(connection, new)
-    queries_people.add_participant(connection, document_id, username, permissions)
+    queries_participants.add_participant(connection, document_id, username, permissions)
     if permissions == "read-write":
-        queries_people.change_permissions(connection, document_id, username, permissions)
+        queries_participants.change_permissions(connection, document_id, username, permissions)
     generation = queries.document_rights(connection, [document_id]).generations[document_id]
     keyring = load_keyring(connection, signing_key)
     return keyring.document_token(username, document_id, permissions, generation, seconds)

@@ -19,7 +19,18 @@ _SENTENCES = {
     "invited": "{who} invited {whom}",
     "accepted": "{who} accepted the invitation",
     "declined": "{who} declined the invitation",
+    "renewed": "{who} renewed the invitation of {whom}",
     "revoked": "{who} withdrew the invitation of {whom}",
+    "made_reader": "{who} made {whom} a reader",
+    "made_writer": "{who} made {whom} a writer",
+    "handed_over": "{who} handed the session over to {whom}",
+    "removed": "{who} removed {whom}",
+    "resigned": "{who} takes part no more",
+    "linked": "{who} made an invitation link",
+    "unlinked": "{who} withdrew an invitation link",
+    "entered": "{who} came by an invitation link",
+    "ended": "{who} ended the session",
+    "edited": "{who} edited {whom}",
 }
 
 
@@ -108,6 +119,18 @@ def _person(row: Any) -> Json:
     }
 
 
+def invited(invite_id: str, username: str, document_id: str, expires_at: datetime) -> Json:
+    """The answer to who has invited somebody."""
+    return {
+        "success": True,
+        "invite_id": invite_id,
+        "invited_user": username,
+        "document_id": document_id,
+        "message": f"Successfully invited {username} to collaborate on document",
+        "expires_at": instant(expires_at),
+    }
+
+
 def invite(row: Any, open_url: str) -> Json:
     """An invite; one that is open and too old is `expired`."""
     is_expired = row.state == "pending" and row.expires_at <= now()
@@ -125,6 +148,92 @@ def invite(row: Any, open_url: str) -> Json:
         "expires_at": instant(row.expires_at),
         "answered_at": instant(row.answered_at),
         "open_url": open_url,
+    }
+
+
+def link(row: Any) -> Json:
+    """An invitation link, for its owner; its token is kept nowhere."""
+    return {
+        "link_id": row.link_id,
+        "document_id": row.document_id,
+        "permissions": row.permissions,
+        "max_uses": row.max_uses,
+        "uses": row.uses,
+        "state": _link_state(row),
+        "created_by": row.created_by,
+        "created_at": instant(row.created_at),
+        "expires_at": instant(row.expires_at),
+    }
+
+
+def _link_state(row: Any) -> str:
+    if row.revoked_at is not None:
+        return "revoked"
+    if row.uses >= row.max_uses:
+        return "used_up"
+    return "expired" if row.expires_at <= now() else "active"
+
+
+def offer(row: Any) -> Json:
+    """What a link opens, for whoever has it."""
+    return {
+        "document_id": row.document_id,
+        "document_title": row.title,
+        "document_type": row.document_type,
+        "owner": row.owner,
+        "permissions": row.permissions,
+        "expires_at": instant(row.expires_at),
+    }
+
+
+def activity(row: Any) -> Json:
+    """Something that happened, with its sentence."""
+    return {
+        "activity_id": row.activity_id,
+        "username": row.username,
+        "action": row.action,
+        "detail": row.detail,
+        "created_at": instant(row.created_at),
+        "sentence": sentence(row),
+    }
+
+
+_KINDS = {
+    "invited": "invited",
+    "accepted": "answered",
+    "declined": "answered",
+    "joined": "joined",
+    "left": "left",
+    "moved": "presence",
+}
+
+
+def event_kind(action: str) -> str:
+    """The name of an event in the stream: `invited`, `answered`, `joined`, `left`, `presence`, else `changed`."""
+    return _KINDS.get(action, "changed")
+
+
+def event(row: Any) -> Json:
+    """An event of the stream."""
+    return {
+        "action": row.action,
+        "document_id": row.document_id,
+        "username": row.username,
+        "detail": row.detail,
+        "created_at": instant(row.created_at),
+    }
+
+
+def audit_entry(row: Any) -> Json:
+    """An entry of the audit."""
+    return {
+        "audit_id": row.audit_id,
+        "created_at": instant(row.created_at),
+        "username": row.username,
+        "address": row.address,
+        "action": row.action,
+        "document_id": row.document_id,
+        "detail": row.detail,
     }
 
 

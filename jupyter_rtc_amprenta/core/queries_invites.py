@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from .queries_people import page
+from .queries_paging import page
 from .schema import invites, now, sessions
 
 
@@ -48,6 +48,11 @@ def lock_invite(connection: Connection, invite_id: str) -> Row[Any] | None:
     """One invite, with the session's owner, title, path and document_type; nobody else can answer it meanwhile."""
     query = _invites().where(invites.c.invite_id == invite_id).with_for_update(of=invites)
     return connection.execute(query).one_or_none()
+
+
+def prolong_invite(connection: Connection, invite_id: str, expires_at: datetime) -> None:
+    """Let an open invite be accepted until another time."""
+    connection.execute(update(invites).filter_by(invite_id=invite_id).values(expires_at=expires_at))
 
 
 def close_invite(connection: Connection, invite_id: str, state: str) -> None:

@@ -1,8 +1,7 @@
-"""The SQL on users, sessions and participants. See also `queries_invites.py` and `queries_presence.py`.
+"""The SQL on users and sessions. See also `queries_participants.py`, `queries_invites.py`, `queries_presence.py`.
 
-The connection comes first; the caller owns the transaction. A list is one statement, never one a row. It takes
-`limit` and `after`, the sort keys of the last row that the caller has seen, and gives one row more than `limit`
-where there are more. `online_since` is the time from which a report of presence still counts.
+The connection comes first; the caller owns the transaction. A list is one statement, never one a row, and comes in
+pages (`queries_paging.py`). `online_since` is the time from which a report of presence still counts.
 """
 
 from __future__ import annotations
@@ -18,37 +17,24 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
-    Text,
     and_,
     delete,
     exists,
     func,
+    or_,
     select,
-    tuple_,
+    true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from .queries import create_document
-from .queries_presence import Activity, record_activity
+from .queries_paging import page
+from .queries_participants import add_participant
+from .queries_record import Activity, Actor, record
 from .schema import now, participants, presence, sessions, users, yjs_documents
 
 _LONGEST_NAME = 200
-
-
-def page(
-    query: Select[Any],
-    keys: Sequence[ColumnElement[Any]],
-    limit: int,
-    after: Sequence[Any] | None,
-    *,
-    ascending: bool = False,
-) -> Select[Any]:
-    """One page of a list that is sorted by `keys`, all in one direction; the last key tells rows apart."""
-    if after is not None:
-        query = query.where(tuple_(*keys) > tuple_(*after) if ascending else tuple_(*keys) < tuple_(*after))
-    return query.order_by(*(key.asc() if ascending else key.desc() for key in keys)).limit(limit + 1)
 
 
 # --- users -----------------------------------------------------------------------------------------------------
@@ -101,10 +87,10 @@ class NewSession:
     title: str
 
 
-def register_session(connection: Connection, new: NewSession) -> tuple[str, bool]:
+def register_session(connection: Connection, new: NewSession, address: str = "") -> tuple[str, bool]:
     """Make the document of a file known, with its owner as a participant; of several tries at once, one makes it.
 
-    The owner must be known (`remember_user`).
+    The owner must be known (`remember_user`). `address` is for the audit.
 
     Returns:
         (the file's document_id, whether it was made now).
@@ -114,19 +100,19 @@ def register_session(connection: Connection, new: NewSession) -> tuple[str, bool
         times = {"created_at": now(), "last_activity": now()}
         made = connection.execute(
             upsert(sessions)
-            .values(asdict(new) | times)
+            .values(asdict(new) | times | {"file_owner": new.owner})
             .on_conflict_do_nothing(constraint="uq_sessions_file")
             .returning(sessions.c.document_id)
         ).one_or_none()
         if made is not None:
             add_participant(connection, new.document_id, new.owner, "read-write")
-            record_activity(connection, new.owner, [Activity(new.document_id, "created")])
+            record(connection, Actor(new.owner, address), [Activity(new.document_id, "created")])
             return new.document_id, True
         delete_document(connection, new.document_id)
         known = _session_of_file(connection, new)
     if known is None:
         # The other one, which made it first, was deleted since.
-        return register_session(connection, new)
+        return register_session(connection, new, address)
     if (known.path, known.title) != (new.path, new.title):
         connection.execute(
             update(sessions).filter_by(document_id=known.document_id).values(path=new.path, title=new.title)
@@ -136,7 +122,7 @@ def register_session(connection: Connection, new: NewSession) -> tuple[str, bool
 
 def _session_of_file(connection: Connection, new: NewSession) -> Row[Any] | None:
     file = {
-        "owner": new.owner,
+        "file_owner": new.owner,
         "volume": new.volume,
         "file_id": new.file_id,
         "document_type": new.document_type,
@@ -148,6 +134,22 @@ def _session_of_file(connection: Connection, new: NewSession) -> Row[Any] | None
 def session_exists(connection: Connection, document_id: str) -> bool:
     """Whether the document is registered."""
     return connection.execute(select(exists().where(sessions.c.document_id == document_id))).scalar_one()
+
+
+def hand_over(connection: Connection, document_id: str, owner: str) -> None:
+    """Give a session another owner, who takes part in it; the file that it was made from stays whose it is."""
+    connection.execute(update(sessions).filter_by(document_id=document_id).values(owner=owner))
+
+
+def release_file(connection: Connection, document_id: str, username: str) -> None:
+    """Whose file the session was made from takes part no more: registering the file again makes another document."""
+    mine = update(sessions).filter_by(document_id=document_id, file_owner=username)
+    connection.execute(mine.values(file_owner=None))
+
+
+def lock_session(connection: Connection, document_id: str) -> None:
+    """Let one transaction at a time decide who takes part: two might each take away the other's owner."""
+    connection.execute(select(sessions.c.document_id).filter_by(document_id=document_id).with_for_update())
 
 
 def delete_document(connection: Connection, document_id: str) -> None:
@@ -167,8 +169,17 @@ def _is_active(online_since: datetime) -> ColumnElement[bool]:
     )
 
 
-def _sessions(username: str, online_since: datetime) -> Select[Any]:
-    """All sessions, with what `username` may do in each: NULL where the user is no participant."""
+def owner_of(connection: Connection, document_id: str) -> str:
+    """Who owns a session, which there must be."""
+    return connection.execute(select(sessions.c.owner).filter_by(document_id=document_id)).scalar_one()
+
+
+def _sessions(username: str | None, online_since: datetime, *, entered: bool) -> Select[Any]:
+    """The sessions, with what `username` may do in each.
+
+    Args:
+        entered: only those that the user takes part in; else all, with NULL where the user is no participant.
+    """
     count = select(func.count()).where(participants.c.document_id == sessions.c.document_id).scalar_subquery()
     mine = participants.alias("mine")
     return (
@@ -181,7 +192,11 @@ def _sessions(username: str, online_since: datetime) -> Select[Any]:
             _is_active(online_since).label("is_active"),
         )
         .join(yjs_documents, yjs_documents.c.document_id == sessions.c.document_id)
-        .outerjoin(mine, and_(mine.c.document_id == sessions.c.document_id, mine.c.username == username))
+        .join(
+            mine,
+            and_(mine.c.document_id == sessions.c.document_id, mine.c.username == username),
+            isouter=not entered,
+        )
     )
 
 
@@ -190,100 +205,72 @@ def session_for(
 ) -> Row[Any] | None:
     """One session: document_id, owner, document_type, path, title, created_at, generation, last_activity,
     participant_count, is_active, and `permissions`: the user's, None for one who is no participant."""
-    query = _sessions(username, online_since).where(sessions.c.document_id == document_id)
+    query = _sessions(username, online_since, entered=False).where(sessions.c.document_id == document_id)
     return connection.execute(query).one_or_none()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which sessions a list has, and in which order.
+
+    Attributes:
+        active: only those where somebody is online, or nobody is; None: all.
+        document_type: only those of this type; None: all.
+        owner: only this user's; None: all.
+        search: only those that have this in their title or path; "": all.
+        sort: `last_activity` or `created_at`, newest first, or `title`.
+    """
+
+    active: bool | None = None
+    document_type: str | None = None
+    owner: str | None = None
+    search: str = ""
+    sort: str = "last_activity"
+
+    def conditions(self, online_since: datetime) -> list[ColumnElement[bool]]:
+        """What the sessions must fulfil."""
+        found: list[ColumnElement[bool]] = []
+        if self.active is not None:
+            found.append(_is_active(online_since) if self.active else ~_is_active(online_since))
+        if self.document_type is not None:
+            found.append(sessions.c.document_type == self.document_type)
+        if self.owner is not None:
+            found.append(sessions.c.owner == self.owner)
+        if self.search:
+            columns = (sessions.c.title, sessions.c.path)
+            found.append(or_(*(column.icontains(self.search, autoescape=True) for column in columns)))
+        return found
+
+
 def sessions_of(
-    connection: Connection, username: str, online_since: datetime, limit: int, after: Sequence[Any] | None
+    connection: Connection,
+    username: str | None,
+    online_since: datetime,
+    limit: int,
+    after: Sequence[Any] | None,
+    wanted: Wanted,
 ) -> Sequence[Row[Any]]:
-    """The sessions that a user takes part in, as `session_for` gives them, by (last_activity, document_id), newest
-    first."""
-    query = _sessions(username, online_since).where(_takes_part(username))
-    keys = (_last_activity(), sessions.c.document_id)
-    return connection.execute(page(query, keys, limit, after)).all()
+    """The sessions that a user takes part in (None: all of them), by (`wanted.sort`, document_id); each as
+    `session_for` gives it."""
+    query = _sessions(username, online_since, entered=username is not None)
+    query = query.where(*wanted.conditions(online_since))
+    first = _last_activity() if wanted.sort == "last_activity" else sessions.c[wanted.sort]
+    keys = (first, sessions.c.document_id)
+    return connection.execute(page(query, keys, limit, after, ascending=wanted.sort == "title")).all()
 
 
-def count_sessions(connection: Connection, username: str, online_since: datetime) -> tuple[int, int]:
-    """How many sessions a user takes part in, and in how many of them somebody is online."""
+def count_sessions(
+    connection: Connection, username: str | None, online_since: datetime, wanted: Wanted
+) -> tuple[int, int]:
+    """How many such sessions a user takes part in (None: there are), and in how many of them somebody is online."""
     active = func.count().filter(_is_active(online_since))
-    query = select(func.count(), active).select_from(sessions).where(_takes_part(username))
-    total, online = connection.execute(query).one()
+    conditions = [_takes_part(username), *wanted.conditions(online_since)]
+    total, online = connection.execute(select(func.count(), active).select_from(sessions).where(*conditions)).one()
     return total, online
 
 
-def _takes_part(username: str) -> ColumnElement[bool]:
+def _takes_part(username: str | None) -> ColumnElement[bool]:
+    if username is None:
+        return true()
     mine = select(participants.c.document_id).where(participants.c.username == username)
     return sessions.c.document_id.in_(mine)
-
-
-# --- participants ----------------------------------------------------------------------------------------------
-
-
-def add_participant(connection: Connection, document_id: str, username: str, permissions: str) -> None:
-    """Let a user in; one who is in stays as they are."""
-    values = {
-        "document_id": document_id,
-        "username": username,
-        "permissions": permissions,
-        "joined_at": now(),
-    }
-    connection.execute(upsert(participants).values(values).on_conflict_do_nothing())
-
-
-def change_permissions(connection: Connection, document_id: str, username: str, permissions: str) -> bool:
-    """Change what a participant may do.
-
-    Returns:
-        whether there is such a participant.
-    """
-    who = {"document_id": document_id, "username": username}
-    return (
-        connection.execute(update(participants).filter_by(**who).values(permissions=permissions)).rowcount > 0
-    )
-
-
-def is_participant(connection: Connection, document_id: str, username: str) -> bool:
-    """Whether the user may enter."""
-    query = select(
-        exists().where(participants.c.document_id == document_id, participants.c.username == username)
-    )
-    return connection.execute(query).scalar_one()
-
-
-def participants_of(
-    connection: Connection,
-    document_id: str,
-    online_since: datetime,
-    limit: int,
-    after: Sequence[Any] | None = None,
-) -> Sequence[Row[Any]]:
-    """A session's participants, by (joined_at, username): user_id, username, display_name, permissions, joined_at,
-    is_online, last_seen and place (None for one who never was there)."""
-    online = and_(presence.c.connections > 0, presence.c.last_seen > online_since)
-    latest_first = aggregate_order_by(presence.c.place, presence.c.last_seen.desc())
-    seen = (
-        select(
-            presence.c.username,
-            func.bool_or(online).label("is_online"),
-            func.max(presence.c.last_seen).label("last_seen"),
-            func.array_agg(latest_first, type_=ARRAY(Text)).filter(online).label("places"),
-        )
-        .where(presence.c.document_id == document_id)
-        .group_by(presence.c.username)
-        .subquery()
-    )
-    query = (
-        select(
-            users.c["user_id", "username", "display_name"],
-            participants.c["permissions", "joined_at"],
-            func.coalesce(seen.c.is_online, False).label("is_online"),
-            seen.c.last_seen,
-            seen.c.places[1].label("place"),
-        )
-        .join(participants, participants.c.username == users.c.username)
-        .outerjoin(seen, seen.c.username == users.c.username)
-        .where(participants.c.document_id == document_id)
-    )
-    keys = (participants.c.joined_at, participants.c.username)
-    return connection.execute(page(query, keys, limit, after, ascending=True)).all()

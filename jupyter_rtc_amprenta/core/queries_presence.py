@@ -1,16 +1,15 @@
-"""The SQL on presence, who is connected now, and on activity, what happened. The connection comes first."""
+"""The SQL on presence: who is connected now, and where. The connection comes first."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from .schema import activity, now, participants, presence, sessions, users
+from .schema import now, participants, presence, users
 
 
 @dataclass(frozen=True)
@@ -20,27 +19,14 @@ class Present:
     Attributes:
         document_id: the document.
         connections: how many of the owner's tabs show it; 0 means that they have left.
-        place: where in it the owner is, for people; None where it is not known.
+        place: where in it the owner is, for people, such as `cell 3`; None where it is not known.
+        edited: where the owner has edited since the last report, for people; None where nowhere.
     """
 
     document_id: str
     connections: int
     place: str | None
-
-
-@dataclass(frozen=True)
-class Activity:
-    """Something that a user did.
-
-    Attributes:
-        document_id: the document it was done with.
-        action: `created`, `joined`, `left`, `invited`, `accepted`, `declined` or `revoked`.
-        detail: whom it was done to, where there is somebody.
-    """
-
-    document_id: str
-    action: str
-    detail: str = ""
+    edited: str | None = None
 
 
 def lock_user(connection: Connection, username: str) -> None:
@@ -77,6 +63,13 @@ def replace_presence(
         connection.execute(statement.on_conflict_do_update(constraint="pk_presence", set_=new))
 
 
+def places_of(connection: Connection, username: str, server: str) -> dict[str, str | None]:
+    """Where a server's owner is, by document: what the server said last."""
+    columns = presence.c["document_id", "place"]
+    here = select(columns).filter_by(username=username, server=server).where(presence.c.connections > 0)
+    return {row.document_id: row.place for row in connection.execute(here)}
+
+
 def online_documents(connection: Connection, username: str, online_since: datetime) -> set[str]:
     """The documents that a user has open now, on whichever server."""
     query = select(presence.c.document_id).where(
@@ -85,35 +78,11 @@ def online_documents(connection: Connection, username: str, online_since: dateti
     return set(connection.execute(query).scalars())
 
 
-def documents_entered(connection: Connection, username: str, document_ids: Collection[str]) -> set[str]:
-    """Those of these documents that the user takes part in."""
-    query = select(participants.c.document_id).where(
+def documents_entered(
+    connection: Connection, username: str, document_ids: Collection[str]
+) -> dict[str, str]:
+    """Those of these documents that the user takes part in, with what they may do there."""
+    query = select(participants.c["document_id", "permissions"]).where(
         participants.c.username == username, participants.c.document_id.in_(document_ids)
     )
-    return set(connection.execute(query).scalars())
-
-
-def record_activity(connection: Connection, username: str, happened: Sequence[Activity]) -> None:
-    """Keep what a user did just now; it counts as its sessions' last activity."""
-    if not happened:
-        return
-    time = now()
-    rows = [asdict(one) | {"username": username, "created_at": time} for one in happened]
-    connection.execute(insert(activity), rows)
-    # Locked in one order: two servers that report on the same sessions must not wait for each other.
-    of_these = sessions.c.document_id.in_({one.document_id for one in happened})
-    in_order = select(sessions.c.document_id).where(of_these).order_by(sessions.c.document_id)
-    connection.execute(in_order.with_for_update(key_share=True))
-    connection.execute(update(sessions).where(of_these).values(last_activity=time))
-
-
-def latest_activity(connection: Connection, document_id: str, limit: int) -> Sequence[Row[Any]]:
-    """What happened last in a session, oldest first: username, action, detail, created_at."""
-    columns = activity.c["username", "action", "detail", "created_at"]
-    query = (
-        select(columns)
-        .filter_by(document_id=document_id)
-        .order_by(activity.c.activity_id.desc())
-        .limit(limit)
-    )
-    return connection.execute(query).all()[::-1]
+    return {row.document_id: row.permissions for row in connection.execute(query)}

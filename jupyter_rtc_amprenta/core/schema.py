@@ -176,6 +176,9 @@ sessions = Table(
     metadata,
     Column("document_id", String(200), _of_document(), primary_key=True),
     _of_user("owner"),
+    # Whose file it was made from. It stays when the session is handed over, since that user's servers go on naming
+    # the file so; it is nobody's once that user takes part no more.
+    Column("file_owner", String(200), ForeignKey("users.username", onupdate="CASCADE", ondelete="SET NULL")),
     # The volume (or the home of one user's servers) that the file lies in, and its id there.
     Column("volume", String(200), nullable=False),
     Column("file_id", String(200), nullable=False),
@@ -185,7 +188,7 @@ sessions = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_activity", UtcDateTime, nullable=False),
     # Two servers of one owner that register one file at the same time must get one document (rule 1).
-    UniqueConstraint("owner", "volume", "file_id", "document_type", name="uq_sessions_file"),
+    UniqueConstraint("file_owner", "volume", "file_id", "document_type", name="uq_sessions_file"),
     CheckConstraint(f"document_type IN {DOCUMENT_TYPES}", name="ck_sessions_document_type"),
 )
 
@@ -233,6 +236,27 @@ Index(
 )
 Index("idx_invites_document", invites.c.document_id)
 
+invite_links = Table(
+    "invite_links",
+    metadata,
+    Column("link_id", String(36), primary_key=True),
+    # SHA-256 of the token, which is told once and kept nowhere: whoever reads this table can open nothing.
+    Column("token_hash", String(64), nullable=False),
+    Column("document_id", String(200), ForeignKey("sessions.document_id", ondelete="CASCADE"), nullable=False),
+    _of_user("created_by"),
+    Column("permissions", String(20), nullable=False),
+    Column("max_uses", Integer, nullable=False),
+    Column("uses", Integer, nullable=False, server_default="0"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    UniqueConstraint("token_hash", name="uq_invite_links_token_hash"),
+    CheckConstraint(_PERMISSION_CHECK, name="ck_invite_links_permissions"),
+    # Two who accept at once can't both take the last use.
+    CheckConstraint("uses >= 0 AND uses <= max_uses", name="ck_invite_links_uses"),
+)
+Index("idx_invite_links_document", invite_links.c.document_id)
+
 presence = Table(
     "presence",
     metadata,
@@ -263,6 +287,7 @@ activity = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 Index("idx_activity_document", activity.c.document_id, activity.c.activity_id)
+Index("idx_activity_username", activity.c.username, activity.c.created_at)
 
 signing_keys = Table(
     "signing_keys",

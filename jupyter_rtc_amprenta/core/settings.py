@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 from .errors import ConfigurationError
 
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+
 
 def _text(value: str) -> str:
     return value.strip()
@@ -58,6 +60,20 @@ def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
     return value.rstrip("/")
+
+
+def _http_urls(value: str) -> str:
+    urls = value.replace(",", " ").split()
+    if not all(url.startswith(("http://", "https://")) for url in urls):
+        raise ValueError("must be URLs such as https://portal.example.org/rtc, with commas between them")
+    return " ".join(urls)
+
+
+def _origins(value: str) -> str:
+    origins = value.replace(",", " ").split()
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("must be origins such as https://portal.example.org, with commas between them")
+    return " ".join(origins)
 
 
 @dataclass(frozen=True)
@@ -240,11 +256,66 @@ VARIABLES: tuple[Variable, ...] = (
         "A folder in which edits that wait for the database are kept on the disk too, to outlive the process.",
     ),
     Variable(
+        "RTC_MAX_REQUESTS_PER_MINUTE",
+        "max_requests_per_minute",
+        600,
+        "Requests a minute of one user, or of one user's server, to one process of the service; 0: none.",
+        _count,
+    ),
+    Variable(
+        "RTC_CORS_ORIGINS",
+        "cors_origins",
+        "",
+        "Web pages of other origins that may ask the API with a token, such as https://portal.example.org.",
+        _origins,
+    ),
+    Variable(
         "RTC_INVITE_SECONDS",
         "invite_seconds",
         86400.0,
         "How long an invite can be accepted, in seconds.",
         _seconds,
+    ),
+    Variable(
+        "RTC_LONGEST_INVITE_SECONDS",
+        "longest_invite_seconds",
+        30 * 86400.0,
+        "The longest time that whoever invites may choose, for an invite or a link, in seconds.",
+        _seconds,
+    ),
+    Variable(
+        "RTC_JWT_ISSUERS",
+        "jwt_issuers",
+        "",
+        "Who else makes JWTs for the API: a JSON list of objects with issuer, audience, algorithms, jwks_url or "
+        "secret, and username_claim.",
+    ),
+    Variable(
+        "RTC_WEBHOOK_URLS",
+        "webhook_urls",
+        "",
+        "Who is told by POST of invites, answers, and who comes and goes: URLs, with commas between them.",
+        _http_urls,
+    ),
+    Variable(
+        "RTC_WEBHOOK_SECRET",
+        "webhook_secret",
+        "",
+        "Signs what webhooks are sent (HMAC-SHA256, X-RTC-Signature); required with RTC_WEBHOOK_URLS.",
+    ),
+    Variable(
+        "RTC_AUDIT_DAYS",
+        "audit_days",
+        365,
+        "How long the audit is kept, in days; 0: for ever.",
+        _count,
+    ),
+    Variable(
+        "RTC_ACTIVITY_DAYS",
+        "activity_days",
+        365,
+        "How long the activity of sessions is kept, in days; 0: for ever.",
+        _count,
     ),
     Variable(
         "RTC_TOKEN_SECONDS",
@@ -299,7 +370,15 @@ class Settings:
     automatic_versions: int
     lease_seconds: float
     spool_folder: str
+    max_requests_per_minute: int
+    cors_origins: str
     invite_seconds: float
+    longest_invite_seconds: float
+    jwt_issuers: str
+    webhook_urls: str
+    webhook_secret: str
+    audit_days: int
+    activity_days: int
     token_seconds: float
     heartbeat_seconds: float
     open_timeout: float

@@ -136,9 +136,29 @@ MATRIX = [
     ("GET", "/sessions/{own}", 200, 403, 200, 200, 401),
     ("GET", "/sessions/{own}/participants", 200, 403, 200, 200, 401),
     ("GET", "/sessions/{own}/invites", 200, 403, 200, 200, 401),
+    ("GET", "/sessions/{own}/activity", 200, 403, 200, 200, 401),
+    ("PATCH", "/sessions/{own}", 200, 403, 200, 401, 401),
+    ("PATCH", "/sessions/{own}/participants/alice", 400, 403, 400, 401, 401),
+    ("DELETE", "/sessions/{own}/participants/alice", 400, 403, 400, 401, 401),
     ("POST", "/sessions/{own}/invite", 200, 403, 200, 401, 401),
     ("GET", "/invites", 200, 403, 200, 200, 401),
     ("DELETE", "/invites/{invite}", 204, 403, 204, 401, 401),
+    ("POST", "/invites/{invite}/renew", 200, 403, 200, 401, 401),
+    ("POST", "/invites/{invite}/accept", 404, 403, 404, 401, 401),
+    ("POST", "/invites/{invite}/decline", 404, 403, 404, 401, 401),
+    ("GET", "/sessions/{own}/links", 200, 403, 200, 200, 401),
+    ("POST", "/sessions/{own}/links", 201, 403, 201, 401, 401),
+    ("DELETE", "/sessions/{own}/links/{link}", 204, 403, 204, 401, 401),
+    ("GET", "/links/{token}", 200, 403, 200, 200, 401),
+    ("POST", "/links/{token}/accept", 200, 403, 200, 401, 401),
+    ("GET", "/admin/sessions", 403, 403, 403, 403, 401),
+    ("GET", "/admin/counts", 403, 403, 403, 403, 401),
+    ("GET", "/admin/audit", 403, 403, 403, 403, 401),
+    ("POST", "/admin/sessions/{own}/end", 403, 403, 403, 401, 401),
+    ("DELETE", "/admin/sessions/{own}", 403, 403, 403, 401, 401),
+    ("POST", "/admin/users/alice/disconnect", 403, 403, 403, 401, 401),
+    ("POST", "/admin/users/alice/rename", 403, 403, 403, 401, 401),
+    ("DELETE", "/admin/users/alice", 403, 403, 403, 401, 401),
     ("POST", "/token", 200, 403, 403, 401, 401),
     ("POST", "/token {own}", 200, 200, 200, 401, 401),
     ("POST", "/presence", 403, 200, 403, 401, 401),
@@ -146,28 +166,59 @@ MATRIX = [
 KINDS = ("person", "server", "jwt", "cookie", "nobody")
 
 
+def prepared(alice: Caller, method: str, path: str) -> tuple[str, Any]:
+    """The path and the body of a request that is well-formed, on a new document of alice's."""
+    own = register(alice).json()["document_id"]
+    ids = {"own": own, "invite": "", "link": "", "token": ""}
+    if "{invite}" in path:
+        invited = alice("POST", f"/sessions/{own}/invite", json={"username": "bob"})
+        ids["invite"] = invited.json()["invite_id"]
+    if "{link}" in path or "{token}" in path:
+        made = alice("POST", f"/sessions/{own}/links").json()
+        ids |= {"link": made["link_id"], "token": made["token"]}
+    bodies: dict[str, Any] = {
+        "/presence": {"documents": []},
+        "/documents": {"volume": "v", "file_id": uuid4().hex, "document_type": "text", "path": "a.txt"},
+        "/token {own}": {"document_id": own},
+        "/sessions/{own}/invite": {"username": "bob"},
+        "/admin/users/alice/rename": {"username": "alison"},
+    }
+    body = {"permissions": "read-only", "owner": "alice"} if method == "PATCH" else bodies.get(path)
+    return path.removesuffix(" {own}").format(**ids), body
+
+
+each_row = pytest.mark.parametrize("row", MATRIX, ids=lambda row: f"{row[0]} {row[1]}")
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("row", MATRIX, ids=lambda row: f"{row[0]} {row[1]}")
+@each_row
 def test_who_may_do_what(
     everybody: dict[str, Caller], alice: Caller, row: tuple[Any, ...], kind: str
 ) -> None:
     method, path, *expected = row
-    own = register(alice).json()["document_id"]
-    invite = ""
-    if "{invite}" in path:
-        invite = alice("POST", f"/sessions/{own}/invite", json={"username": "bob"}).json()["invite_id"]
-    body: Any = {"documents": []} if path == "/presence" else {"username": "bob"} if "invite" in path else {}
-    if path == "/documents":
-        body = {"volume": "v", "file_id": own + kind, "document_type": "text", "path": "a.txt"}
-    if path == "/token {own}":
-        path, body = "/token", {"document_id": own}
-    answer = everybody[kind](method, path.format(own=own, invite=invite), json=body if body else None)
+    path, body = prepared(alice, method, path)
+    answer = everybody[kind](method, path, json=body if method != "GET" else None)
     assert answer.status_code == expected[KINDS.index(kind)], answer.text
     if answer.status_code >= 400:
         assert set(answer.json()) == {"detail", "code"}
     if answer.status_code == 401:
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    assert answer.headers["Cache-Control"] == "no-store"
+    kept = answer.status_code == 200 and method == "GET"
+    assert answer.headers["Cache-Control"] == ("private, no-cache" if kept else "no-store")
+
+
+@each_row
+def test_a_stranger_may_nothing_with_somebody_elses(
+    alice: Caller, carol: Caller, row: tuple[Any, ...]
+) -> None:
+    """On alice's document: an invite that is not one's own is not even there, and a link is for whoever has it."""
+    method, path, *_ = row
+    if "{" not in path:
+        pytest.skip("names no document")
+    expected = 404 if "{invite}" in path else 200 if "{token}" in path else 403
+    path, body = prepared(alice, method, path)
+    answer = carol(method, path, json=body if method != "GET" else None)
+    assert answer.status_code == expected, answer.text
 
 
 def test_a_cookie_with_its_xsrf_token_may_change_something(alices_browser: Caller, document_id: str) -> None:
@@ -318,6 +369,9 @@ def test_what_is_no_json_object(alice: Caller, body: bytes) -> None:
         ("GET", "/token", 405, "method_not_allowed"),
         ("GET", "/sessions?limit=0", 400, "invalid_limit"),
         ("GET", "/sessions?cursor=x", 400, "invalid_cursor"),
+        ("GET", "/sessions?active=maybe", 400, "invalid_active"),
+        ("GET", "/sessions?document_type=movie", 400, "invalid_document_type"),
+        ("GET", "/sessions?sort=colour", 400, "invalid_sort"),
     ],
 )
 def test_wrong_requests(alice: Caller, method: str, path: str, status: int, code: str) -> None:

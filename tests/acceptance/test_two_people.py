@@ -126,10 +126,10 @@ async def test_a_killed_server_shows_its_owner_offline_within_a_minute(shared):
         session = shared.alice.call("GET", f"/sessions/{shared.document_id}").json()["session"]
         return {person["username"]: person["is_online"] for person in session["participants"]}
 
-    await until(lambda: online() == {"alice": True, "bob": True}, "both online")
+    await until(lambda: online() == {"alice": True, "bob": True}, "both online", every=0.3)
     killed = time.monotonic()
     server_of(shared.demo, "bob").kill()
-    await until(lambda: online() == {"alice": True, "bob": False}, "bob is offline", timeout=60)
+    await until(lambda: online() == {"alice": True, "bob": False}, "bob is offline", timeout=60, every=0.3)
     assert time.monotonic() - killed < 60
     await at_alice.close()
     await at_bob.close()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, insert
 from sqlalchemy.dialects import postgresql
+from support.rules import Rtc
+from support.service_process import Service
 from support.yjs_client import YjsClient
 
 from jupyter_rtc_amprenta.core import queries, settings
 from jupyter_rtc_amprenta.core.database import Database
+from jupyter_rtc_amprenta.core.keyring import load_keyring
 from jupyter_rtc_amprenta.core.schema import now, participants, sessions, users
 from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
 from jupyter_rtc_amprenta.demo.ports import any_free_port
@@ -65,6 +68,7 @@ def _add_document(connection: Connection, document_id: str, people: dict[str, st
     session = {
         "document_id": document_id,
         "owner": next(iter(people)),
+        "file_owner": next(iter(people)),
         "volume": "home",
         "file_id": document_id,
         "document_type": "text",
@@ -104,3 +108,25 @@ async def make_yjs(database: Database, database_url: str) -> AsyncIterator[Calla
 async def yjs(make_yjs: Callable) -> RunningYjs:
     """One Y.js server."""
     return await make_yjs()
+
+
+@pytest.fixture
+async def rtc(database: Database) -> Rtc:
+    """The service's rules."""
+    return Rtc.over(database, await database.run(load_keyring, ""))
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Service]]:
+    """Starts services, and ends what is left of them."""
+    started: list[Service] = []
+
+    def start(**environment: str) -> Service:
+        started.append(Service(**environment))
+        return started[-1]
+
+    yield start
+    for service in started:
+        if service.process.poll() is None:
+            service.process.kill()
+            service.process.wait()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy import event, update
+from support.rules import ALICE, BOB, CAROL, FILE, TO_BOB, Rtc, refused, server
 
 from jupyter_rtc_amprenta.core import queries
 from jupyter_rtc_amprenta.core.database import Database
@@ -17,83 +16,12 @@ from jupyter_rtc_amprenta.core.keyring import load_keyring
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.schema import invites as invites_table
 from jupyter_rtc_amprenta.core.schema import now, presence
-from jupyter_rtc_amprenta.core.settings import Settings, read
-from jupyter_rtc_amprenta.core.tokens import Keyring
+from jupyterhub_service import bodies
 from jupyterhub_service.auth import Identity
-from jupyterhub_service.bodies import DocumentBody, InviteBody, Page, page
-from jupyterhub_service.collaboration import Collaboration
-from jupyterhub_service.errors import BadRequest, Forbidden, NotFound, Refused
-from jupyterhub_service.invites import Invites
-from jupyterhub_service.presence import Presence
+from jupyterhub_service.bodies import InviteBody, LinkBody, Page, page
+from jupyterhub_service.errors import BadRequest, Forbidden, NotFound
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
-
-
-def person(name: str) -> Identity:
-    return Identity(name, "person", False, "", "", by_hub=True)
-
-
-def server(name: str, server_name: str = "") -> Identity:
-    return Identity(name, "server", False, f"{name}/{server_name}", "", by_hub=True)
-
-
-ALICE, BOB, CAROL = person("alice"), person("bob"), person("carol")
-FILE = DocumentBody("home", "file-1", "notebook", "work/analysis.ipynb", "Customer Data Analysis")
-TO_BOB = InviteBody("bob", "Look at this", "read-write")
-
-
-class KnownUsers:
-    """Answers as the Hub does; bob has a name for people."""
-
-    async def display_name(self, username: str) -> str | None:
-        return {"alice": "", "bob": "Bob B.", "carol": ""}.get(username)
-
-
-@dataclass
-class Rtc:
-    database: Database
-    settings: Settings
-    keyring: Keyring
-    collaboration: Collaboration
-    invites: Invites
-    presence: Presence
-
-    async def register(self, identity: Identity = ALICE, **change: str) -> str:
-        answer = await self.collaboration.register(identity, replace(FILE, **change))
-        return answer["document_id"]
-
-    async def let_in(self, document_id: str, identity: Identity, permissions: str = "read-write") -> None:
-        invited = await self.invites.invite(
-            ALICE, document_id, InviteBody(identity.username, "", permissions)
-        )
-        await self.invites.accept(identity, invited["invite_id"])
-
-    async def seen(self, identity: Identity, *document_ids: str) -> dict[str, Any]:
-        documents = [Present(document_id, 1, "cell 3") for document_id in document_ids]
-        return await self.presence.report(identity, documents)
-
-    async def happened(self, document_id: str) -> list[str]:
-        return (await self.collaboration.session(ALICE, document_id))["recent_activity"]
-
-
-@pytest.fixture
-async def rtc(database: Database) -> AsyncIterator[Rtc]:
-    settings = read({"YJS_SERVER_URL": "ws://yjs-server:1234"})
-    keyring = await database.run(load_keyring, "")
-    yield Rtc(
-        database,
-        settings,
-        keyring,
-        Collaboration(database, settings, lambda: keyring),
-        Invites(database, settings, KnownUsers(), "/hub/"),  # type: ignore[arg-type]
-        Presence(database, settings),
-    )
-
-
-async def refused(call: Any, kind: type[Refused]) -> str:
-    with pytest.raises(kind) as error:
-        await call
-    return error.value.code
 
 
 # --- documents -------------------------------------------------------------------------------------------------
@@ -226,6 +154,50 @@ async def test_lists_come_in_pages(rtc: Rtc) -> None:
     assert "next_cursor" not in await rtc.collaboration.sessions(ALICE, Page(5))
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["c", "b", "a"]),
+        ({"sort": "created_at"}, ["c", "b", "a"]),
+        ({"sort": "title"}, ["a", "b", "c"]),
+        ({"document_type": "markdown"}, ["b"]),
+        ({"owner": "me"}, ["b", "a"]),
+        ({"owner": "bob"}, ["c"]),
+        ({"owner": "nobody"}, []),
+        ({"active": "true"}, ["a"]),
+        ({"active": "false"}, ["c", "b"]),
+        ({"q": "REPORT"}, ["b"]),
+        ({"q": "_%"}, ["c"]),
+        ({"q": "work/"}, ["c", "b", "a"]),
+        ({"owner": "me", "active": "false"}, ["b"]),
+    ],
+    ids=str,
+)
+async def test_filters_and_order(rtc: Rtc, query: dict[str, str], found: list[str]) -> None:
+    first = await rtc.register(file_id="1", title="Analysis")
+    titles = {first: "a"}
+    await rtc.seen(server("alice"), first)
+    titles[await rtc.register(file_id="2", title="Report", document_type="markdown")] = "b"
+    bobs = await rtc.register(BOB, title="Under_%score")
+    titles[bobs] = "c"
+    invited = await rtc.invites.invite(BOB, bobs, InviteBody("alice", "", "read-only"))
+    await rtc.invites.accept(ALICE, invited["invite_id"])
+    wanted = bodies.wanted(query, "alice")
+    answer = await rtc.collaboration.sessions(ALICE, Page(), wanted)
+    assert [titles[session["document_id"]] for session in answer["sessions"]] == found
+    assert answer["total_count"] == len(found)
+    assert answer["active_count"] == found.count("a")
+    # The same, one by one.
+    limited, paged = {"limit": "1"}, []
+    while True:
+        part = await rtc.collaboration.sessions(ALICE, page(limited, bodies.SESSION_KEYS[wanted.sort]), wanted)
+        paged += part["sessions"]
+        if "next_cursor" not in part:
+            break
+        limited["cursor"] = part["next_cursor"]
+    assert paged == answer["sessions"]
+
+
 async def test_the_edits_of_the_log_count_as_activity(rtc: Rtc) -> None:
     first, second = await rtc.register(file_id="1"), await rtc.register(file_id="2")
     pending = queries.Pending(first, 1, "w" * 32, 1, b"\0\0")
@@ -244,8 +216,9 @@ async def test_no_list_asks_the_database_for_each_row(rtc: Rtc) -> None:
         statements.clear()
         await rtc.collaboration.sessions(ALICE, Page())
         await rtc.collaboration.session(ALICE, document_id)
-        await rtc.collaboration.participants(ALICE, document_id, Page())
+        await rtc.participants.listed(ALICE, document_id, Page())
         await rtc.invites.of_session(ALICE, document_id, Page())
+        await rtc.collaboration.activity(ALICE, document_id, Page())
         await rtc.seen(server("alice"), document_id)
         return len(statements)
 
@@ -360,7 +333,7 @@ async def test_a_revoked_invite_is_told_in_the_session(rtc: Rtc) -> None:
 
 
 async def online(rtc: Rtc, document_id: str) -> list[str]:
-    answer = await rtc.collaboration.participants(ALICE, document_id, Page())
+    answer = await rtc.participants.listed(ALICE, document_id, Page())
     return [one["username"] for one in answer["participants"] if one["is_online"]]
 
 
@@ -370,7 +343,7 @@ async def test_a_report_is_all_that_a_server_has_open(rtc: Rtc) -> None:
     assert await online(rtc, first) == await online(rtc, second) == ["alice"]
     await rtc.seen(server("alice"), second)
     assert await online(rtc, first) == []
-    (alice,) = (await rtc.collaboration.participants(ALICE, first, Page()))["participants"]
+    (alice,) = (await rtc.participants.listed(ALICE, first, Page()))["participants"]
     assert alice["last_seen"] is not None
     assert (await rtc.collaboration.sessions(ALICE, Page()))["active_count"] == 1
 
@@ -419,7 +392,7 @@ async def test_where_somebody_is(rtc: Rtc) -> None:
     document_id = await rtc.register()
     await rtc.presence.report(server("alice"), [Present(document_id, 1, "cell 3")])
     await rtc.presence.report(server("alice", "gpu"), [Present(document_id, 1, "cell 7")])
-    (alice,) = (await rtc.collaboration.participants(ALICE, document_id, Page()))["participants"]
+    (alice,) = (await rtc.participants.listed(ALICE, document_id, Page()))["participants"]
     assert alice["place"] == "cell 7"
 
 
@@ -480,13 +453,23 @@ async def test_a_server_decides_nothing(rtc: Rtc) -> None:
         rtc.collaboration.sessions(alices, Page()),
         rtc.collaboration.documents(alices, Page()),
         rtc.collaboration.session(alices, document_id),
-        rtc.collaboration.participants(alices, document_id, Page()),
+        rtc.participants.listed(alices, document_id, Page()),
         rtc.invites.invite(alices, document_id, TO_BOB),
         rtc.invites.mine(bobs, Page()),
         rtc.invites.of_session(alices, document_id, Page()),
         rtc.invites.accept(bobs, invite_id),
         rtc.invites.decline(bobs, invite_id),
         rtc.invites.revoke(alices, invite_id),
+        rtc.invites.renew(alices, invite_id, None),
+        rtc.links.make(alices, document_id, LinkBody("read-only", 1, None)),
+        rtc.links.listed(alices, document_id, Page()),
+        rtc.links.revoke(alices, document_id, "unknown"),
+        rtc.links.look(bobs, "unknown"),
+        rtc.links.accept(bobs, "unknown"),
+        rtc.participants.change(alices, document_id, "alice", "read-only"),
+        rtc.participants.remove(alices, document_id, "alice"),
+        rtc.participants.hand_over(alices, document_id, "bob"),
+        rtc.collaboration.activity(alices, document_id, Page()),
     ):
         assert await refused(call, Forbidden) == "person_required"
     with pytest.raises(Forbidden):

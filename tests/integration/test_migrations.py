@@ -13,6 +13,7 @@ from jupyter_rtc_amprenta.core import migrate
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.errors import ConfigurationError, SchemaMismatch
 from jupyter_rtc_amprenta.core.schema import metadata
+from jupyter_rtc_amprenta.core.schema_record import audit
 
 # What the code knows as the newest.
 NEWEST = migrate._revisions()[0]
@@ -45,6 +46,8 @@ def _tables(connection: Connection) -> list[str]:
 
 
 async def test_the_migrated_schema_is_the_codes(database: Database) -> None:
+    # What happened is kept in tables of a module of its own, in the same metadata.
+    assert audit.metadata is metadata
     assert await database.run(_differences) == []
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,71 +12,9 @@ import requests
 
 from jupyter_rtc_amprenta.core import migrate
 from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
-from jupyter_rtc_amprenta.demo.ports import any_free_port
 from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.integration
-
-
-class Service:
-    """A running service; its Hub is away."""
-
-    def __init__(self, **environment: str) -> None:
-        self.url = f"http://127.0.0.1:{any_free_port()}"
-        self.yjs_port = any_free_port()
-        ours = {
-            "JUPYTERHUB_API_TOKEN": "0123456789abcdef",
-            "JUPYTERHUB_API_URL": f"http://127.0.0.1:{any_free_port()}/hub/api",
-            "JUPYTERHUB_SERVICE_URL": self.url,
-            "YJS_SERVER_PORT": str(self.yjs_port),
-            "YJS_SERVER_HOST": "127.0.0.1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterhub_service"],
-            env=os.environ | ours | environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def health(self, status: int, seconds: float = 20) -> dict[str, Any]:
-        """Wait until /health answers with this status."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                answer = requests.get(f"{self.url}/health", timeout=5)
-            except requests.ConnectionError:
-                assert self.process.poll() is None
-            else:
-                if answer.status_code == status:
-                    return answer.json()
-            time.sleep(0.05)
-        raise AssertionError(f"no {status} from /health within {seconds:g} s")
-
-    def get(self, path: str, token: str) -> requests.Response:
-        headers = {"Authorization": f"Bearer {token}"}
-        return requests.get(f"{self.url}/api/v1/collaboration{path}", headers=headers, timeout=20)
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Send a signal; gives the exit code and what was logged."""
-        self.process.send_signal(number)
-        _, log = self.process.communicate(timeout=20)
-        return self.process.returncode, log
-
-
-@pytest.fixture
-def start() -> Iterator[Any]:
-    """Starts services, and ends what is left of them."""
-    started: list[Service] = []
-
-    def start(**environment: str) -> Service:
-        started.append(Service(**environment))
-        return started[-1]
-
-    yield start
-    for service in started:
-        if service.process.poll() is None:
-            service.process.kill()
-            service.process.communicate()
 
 
 @pytest.fixture
@@ -147,13 +81,16 @@ def test_it_runs_without_the_yjs_server(start: Any, database_url: str) -> None:
         ({"RTC_DATABASE_URL": "mysql://x"}, "mysql is not a database"),
         ({"RTC_DATABASE_URL": "postgresql://x/y", "RTC_SIGNING_KEY": "x"}, "RTC_SIGNING_KEY must be"),
         ({"RTC_DATABASE_URL": "postgresql://x/y", "RTC_TOKEN_SECONDS": "x"}, "RTC_TOKEN_SECONDS='x'"),
+        (
+            {"RTC_DATABASE_URL": "postgresql://x/y", "RTC_WEBHOOK_URLS": "http://x/"},
+            "RTC_WEBHOOK_SECRET is not set",
+        ),
         ({"RTC_DATABASE_URL": "postgresql://x/y", "JUPYTERHUB_API_TOKEN": ""}, "JUPYTERHUB_API_TOKEN is not"),
     ],
 )
 def test_what_is_misconfigured_is_one_line(start: Any, environment: dict[str, str], words: str) -> None:
-    process = start(**environment).process
-    _, log = process.communicate(timeout=20)
-    assert process.returncode == 2
+    status, log = start(**environment).ended()
+    assert status == 2
     assert words in log
     assert len(log.strip().splitlines()) == 1
 
@@ -161,8 +98,7 @@ def test_what_is_misconfigured_is_one_line(start: Any, environment: dict[str, st
 def test_a_port_that_is_taken_is_one_line(start: Any, database_url: str) -> None:
     service = start(RTC_DATABASE_URL=database_url)
     service.health(200)
-    process = start(RTC_DATABASE_URL=database_url, JUPYTERHUB_SERVICE_URL=service.url).process
-    _, log = process.communicate(timeout=20)
-    assert process.returncode == 1
+    status, log = start(RTC_DATABASE_URL=database_url, JUPYTERHUB_SERVICE_URL=service.url).ended()
+    assert status == 1
     assert service.url in log
     assert "Traceback" not in log

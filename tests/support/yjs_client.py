@@ -16,12 +16,14 @@ from jupyter_rtc_amprenta.core import protocol
 from jupyter_rtc_amprenta.core.protocol import ClientState, MessageType, SyncType
 
 
-async def until(condition: Callable[[], Any], what: str = "", timeout: float = 15.0) -> Any:
-    """Wait until a condition holds, and give what it gave."""
+async def until(
+    condition: Callable[[], Any], what: str = "", timeout: float = 15.0, every: float = 0.02
+) -> Any:
+    """Wait until a condition holds, and give what it gave; one that asks the API is not tried too often (`every`)."""
     deadline = time.monotonic() + timeout
     while not (result := condition()):
         assert time.monotonic() < deadline, f"not within {timeout} s: {what or condition}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(every)
     return result
 
 

@@ -129,3 +129,32 @@ def test_a_wrong_cursor(cursor: str) -> None:
     with pytest.raises(BadRequest) as refused:
         bodies.page({"cursor": cursor}, KEYS)
     assert refused.value.code == "invalid_cursor"
+
+
+def test_a_link_is_for_one_reader() -> None:
+    assert bodies.link_body({}) == bodies.LinkBody("read-only", 1, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"max_uses": 0}, "invalid_max_uses"),
+        ({"max_uses": True}, "invalid_max_uses"),
+        ({"max_uses": 1001}, "invalid_max_uses"),
+        ({"permissions": "owner"}, "invalid_permissions"),
+        ({"expires_in": "1"}, "invalid_expires_in"),
+        ({"expires_in": True}, "invalid_expires_in"),
+        ({"expires_in": float("nan")}, "invalid_expires_in"),
+        ({"expires_in": -5}, "invalid_expires_in"),
+    ],
+)
+def test_a_wrong_link(body: dict[str, Any], code: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        bodies.link_body(body)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize("key", ["é", "a\x00", "x" * 201])
+def test_a_wrong_idempotency_key(key: str) -> None:
+    with pytest.raises(BadRequest):
+        bodies.idempotency_key(key)

@@ -49,6 +49,14 @@ DEFAULTS = {
     "RTC_LEASE_SECONDS": 30.0,
     "RTC_SPOOL_FOLDER": "",
     "RTC_INVITE_SECONDS": 86400.0,
+    "RTC_MAX_REQUESTS_PER_MINUTE": 600,
+    "RTC_CORS_ORIGINS": "",
+    "RTC_LONGEST_INVITE_SECONDS": 2592000.0,
+    "RTC_JWT_ISSUERS": "",
+    "RTC_WEBHOOK_URLS": "",
+    "RTC_WEBHOOK_SECRET": "",
+    "RTC_AUDIT_DAYS": 365,
+    "RTC_ACTIVITY_DAYS": 365,
     "RTC_TOKEN_SECONDS": 600.0,
     "RTC_HEARTBEAT_SECONDS": 15.0,
     "RTC_OPEN_TIMEOUT": 5.0,
@@ -60,6 +68,12 @@ FORMS: dict[str, tuple[str, Any, list[str]]] = {
     "_count": (" 12 ", 12, ["-1", "1.5", "many", "1k"]),
     "_port": ("8080", 8080, ["0", "65536", "-1", "http"]),
     "_seconds": ("2.5", 2.5, ["0", "-1", "nan", "inf", "soon", "5s"]),
+    "_http_urls": ("https://a.org/x, http://b", "https://a.org/x http://b", ["a.org", "ftp://a.org"]),
+    "_origins": (
+        "https://a.org, http://b:80",
+        "https://a.org http://b:80",
+        ["a.org", "*", "https://a.org/path", "null"],
+    ),
     "_flag": ("No", False, ["2", "on?", "y"]),
     "_websocket_url": ("wss://yjs.example.org/", "wss://yjs.example.org", ["http://yjs:1234", "yjs:1234", "1234"]),
     "_http_url": ("https://hub.example.org/services/rtc/", "https://hub.example.org/services/rtc", ["hub", "ws://hub"]),
@@ -128,7 +142,7 @@ def test_a_flag_is_written_in_several_ways(text: str) -> None:
 
 def test_a_limit_of_zero_is_taken_and_means_none() -> None:
     limits = [variable for variable in VARIABLES if variable.name.startswith("RTC_MAX_")]
-    assert len(limits) == 6
+    assert len(limits) == 7
     zeros = read({variable.name: "0" for variable in limits})
     assert {getattr(zeros, variable.field) for variable in limits} == {0}
 

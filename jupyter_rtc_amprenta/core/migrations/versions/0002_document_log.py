@@ -1,6 +1,6 @@
 """What compaction, encryption and versions of the log need.
 
-Revision ID: document_log
+Revision ID: 0002_document_log
 Revises: 0001
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "document_log"
+revision = "0002_document_log"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
