@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server_ydoc.app import YDocExtension
@@ -23,7 +21,7 @@ from .client import ServiceClient
 from .core.database import Database
 from .core.documentlog import DocumentLog
 from .core.errors import ConfigurationError, DatabaseError
-from .core.leases import LeaseKeeper
+from .core.leases import LeaseKeeper, new_holder
 from .core.logpolicy import LogPolicy
 from .core.settings import Settings
 from .core.traits import settings_of, trait
@@ -172,7 +170,11 @@ class RtcExtension(ExtensionApp):
         if policy.spool is None:
             policy = replace(policy, spool=Path(self.serverapp.root_dir) / ".jupyter" / "rtc_spool")
         self.direct_log = DocumentLog(Database(settings.database_url), settings.max_pending_bytes, policy)
-        self.leases = LeaseKeeper(self.direct_log, _this_server(), settings.lease_seconds)
+        self.leases = LeaseKeeper(
+            self.direct_log,
+            new_holder(os.environ.get("JUPYTERHUB_USER") or os.environ.get("USER") or "a user"),
+            settings.lease_seconds,
+        )
         collaboration.ystore_class = PostgresYStore.bound_to(self.direct_log, self.leases)
         upstream.use_rooms(DirectRoom)
         self.mode = "direct"
@@ -196,9 +198,3 @@ class RtcExtension(ExtensionApp):
             await self.leases.stop()
             await self.direct_log.stop()
             self.direct_log.database.close()
-
-
-def _this_server() -> str:
-    """This run of this server, as people know it; the end tells it from all other runs."""
-    who = os.environ.get("JUPYTERHUB_USER") or os.environ.get("USER") or "a user"
-    return f"{who}'s server on {socket.gethostname()} ({uuid4().hex})"[:200]

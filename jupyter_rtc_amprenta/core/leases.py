@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import re
+import socket
 from typing import TYPE_CHECKING
+from uuid import uuid4
 from weakref import WeakSet
 
 from . import queries_leases
@@ -14,6 +18,30 @@ if TYPE_CHECKING:
     from .documentlog import DocumentLog
 
 log = logging.getLogger(__name__)
+
+
+_HOLDER = re.compile(r".* on (?P<host>\S+) \(process (?P<process>\d+), \w+\)")
+
+
+def new_holder(user: str) -> str:
+    """Names this run of a user's server, for people to read and for `has_died`."""
+    return f"{user[:60]}'s server on {socket.gethostname()[:60]} (process {os.getpid()}, {uuid4().hex})"
+
+
+def has_died(holder: str) -> bool:
+    """Whether a holder is known to be gone: its process ran on this machine, and is there no more."""
+    found = _HOLDER.fullmatch(holder)
+    if found is None or found["host"] != socket.gethostname()[:60]:
+        return False
+    process = int(found["process"])
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    # A container that was started again has the same name, and this process may have the same number.
+    return process == os.getpid()
 
 
 class LeaseKeeper:
@@ -41,7 +69,7 @@ class LeaseKeeper:
             DatabaseUnavailable: nothing is known.
         """
         run = self._log.database.run
-        epoch = await run(queries_leases.acquire, document_id, self._holder, self._seconds)
+        epoch = await run(queries_leases.acquire, document_id, self._holder, self._seconds, has_died)
         self._log.lease_epochs[document_id] = epoch
         self._users.setdefault(document_id, WeakSet()).add(user)
         if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():

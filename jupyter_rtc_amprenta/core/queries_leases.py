@@ -5,6 +5,7 @@ Times are the database's own: servers' clocks differ.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, select, update
@@ -14,12 +15,19 @@ from .errors import DocumentLeased, LeaseLost
 from .schema import UtcDateTime, now, yjs_documents
 
 
-def acquire(connection: Connection, document_id: str, holder: str, seconds: float) -> int:
+def acquire(
+    connection: Connection,
+    document_id: str,
+    holder: str,
+    seconds: float,
+    has_died: Callable[[str], bool] = lambda holder: False,
+) -> int:
     """Take the lease of a document, which is made known to the log if it is not.
 
     Args:
         holder: names this run of a server, for people: `alice's server (host, process 7)`.
         seconds: how long it holds unless it is renewed.
+        has_died: whether a holder is known to be gone, so that nobody need wait for its lease to lapse.
 
     Returns:
         its epoch, which fences whoever held it before.
@@ -33,7 +41,7 @@ def acquire(connection: Connection, document_id: str, holder: str, seconds: floa
     columns = (table.lease_epoch, table.lease_holder, table.lease_expires_at)
     lease = connection.execute(select(*columns).filter_by(document_id=document_id)).one()
     time = _time(connection)
-    if lease.lease_holder not in (None, holder) and lease.lease_expires_at > time:
+    if lease.lease_holder not in (None, holder) and lease.lease_expires_at > time and not has_died(lease.lease_holder):
         raise DocumentLeased(_refusal(lease.lease_holder))
     epoch = lease.lease_epoch if lease.lease_holder == holder else lease.lease_epoch + 1
     values = {"lease_epoch": epoch, "lease_holder": holder, "lease_expires_at": time + timedelta(seconds=seconds)}

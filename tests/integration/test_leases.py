@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -16,7 +18,7 @@ from support.logs import Author, text_of
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import DocumentLeased, LeaseLost
-from jupyter_rtc_amprenta.core.leases import LeaseKeeper
+from jupyter_rtc_amprenta.core.leases import LeaseKeeper, has_died, new_holder
 from jupyter_rtc_amprenta.core.schema import yjs_documents
 from jupyter_rtc_amprenta.ystore import PostgresYStore
 
@@ -122,6 +124,20 @@ async def test_a_server_that_stops_gives_its_documents_back(server: Callable[...
     await store.write(Author().write("x"))
     await alice[1].stop()
     await _open(bob[2])
+
+
+async def test_a_process_that_died_on_this_machine_is_not_waited_for(server: Callable[..., Server]) -> None:
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await child.wait()
+    dead = new_holder("alice").replace(f"process {os.getpid()}", f"process {child.pid}")
+    elsewhere = dead.replace(" on ", " on another-")
+    assert has_died(dead) and not has_died(elsewhere) and not has_died("alice")
+    assert not has_died(dead.replace(f"process {child.pid}", f"process {os.getppid()}"))
+    late = await _open(server(dead)[2])
+    store = await _open(server("bob")[2])
+    await store.write(Author().write("bob"))
+    with pytest.raises(LeaseLost):
+        await late.write(Author().write("late"))
 
 
 async def test_of_two_that_open_it_at_once_one_gets_it(server: Callable[..., Server]) -> None:
