@@ -43,9 +43,8 @@ from .page_routes import page_routes
 from .pages import AssetHandler
 from .participants import Participants
 from .presence import Presence
-from .retention import Retention
-from .routes import routes
 from .rendering import environment
+from .retention import Retention
 from .routes import API, routes
 from .setting_traits import FIELDS, SettingTraits
 from .site import Site
