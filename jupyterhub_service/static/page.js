@@ -65,7 +65,7 @@ function replace(now, next) {
 const listening = { until: null, heard: 0 };
 
 async function listen() {
-  if (document.hidden || listening.until) return;
+  if (document.hidden || listening.until || !document.querySelector("[data-live]")) return;
   listening.until = new AbortController();
   const { signal } = listening.until;
   try {
