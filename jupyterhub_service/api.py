@@ -15,6 +15,7 @@ from .collaboration import Collaboration
 from .events import EventFeed
 from .invites import Invites
 from .links import Links
+from .overview import Overview
 from .participants import Participants
 from .presence import Presence
 
@@ -30,6 +31,7 @@ class Rules:
     presence: Presence
     admin: Admin
     feed: EventFeed
+    overview: Overview
 
 
 class RuleHandler(ApiHandler):

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -37,11 +38,16 @@ from .invites import Invites
 from .issuers import Issuers
 from .limits import RequestLimits
 from .links import Links
+from .overview import Overview
+from .page_routes import page_routes
+from .pages import AssetHandler
 from .participants import Participants
 from .presence import Presence
+from .rendering import environment
 from .retention import Retention
-from .routes import routes
+from .routes import API, routes
 from .setting_traits import FIELDS, SettingTraits
+from .site import Site
 from .watch import DatabaseWatch
 from .webhooks import Webhooks
 from .yjs_server import YjsServer
@@ -139,6 +145,7 @@ class RtcService(SettingTraits, Application):
             Presence(self.database, self.settings),
             Admin(self.database, self.settings),
             self.feed,
+            Overview(self.database, self.settings),
         )
 
     def _webhook_targets(self) -> list[str]:
@@ -152,6 +159,12 @@ class RtcService(SettingTraits, Application):
         url = urlsplit(known or self.hub_auth.hub_host)
         return (f"{url.scheme}://{url.netloc}" if url.netloc else "") + self.hub_auth.hub_prefix
 
+    def _site(self) -> Site:
+        # Relative, unless subdomains are in use: whatever name a browser has for the Hub then leads back to it.
+        hub_url = self.hub_auth.hub_host + self.hub_auth.hub_prefix
+        prefix = self.service_prefix
+        return Site(environment(), prefix, hub_url, f"{prefix}{API}/events")
+
     def _web_application(self) -> WebApplication:
         context = Context(
             self.hub_auth,
@@ -161,14 +174,18 @@ class RtcService(SettingTraits, Application):
             self.refusals,
         )
         yjs_health = self.yjs_server.health if self.yjs_server else None
+        rules, prefix = self._rules(), self.service_prefix
         return WebApplication(
-            routes(self.service_prefix, context, self._rules(), yjs_health),
+            page_routes(self._site(), context, rules) + routes(prefix, context, rules, yjs_health),
             default_handler_class=NotFoundHandler,
             default_handler_args={"context": context},
             # Derived, so that cookies outlive a restart of the service, and are the same for all its replicas.
             cookie_secret=hashlib.sha256(b"cookies:" + self.hub_auth.api_token.encode()).digest(),
             log_function=_log_request,
             cors_origins=frozenset(self.settings.cors_origins.replace(",", " ").split()),
+            static_path=str(Path(__file__).with_name("static")),
+            static_url_prefix=f"{prefix}static/",
+            static_handler_class=AssetHandler,
         )
 
     def start(self) -> None:

@@ -124,8 +124,8 @@ def _register_service(c: Config, service: dict[str, Any]) -> None:
     service |= {
         "oauth_no_confirm": True,
         "oauth_client_allowed_scopes": [PERSON_SCOPE],
-        # There is nothing to look at for people yet.
-        "display": False,
+        # In the Hub's menu.
+        "display": True,
     }
     add_to_list(c.JupyterHub, "services", [service])
 

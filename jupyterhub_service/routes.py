@@ -1,4 +1,4 @@
-"""Every path of the service."""
+"""Every path of the API, and what else is not for people; see also `page_routes.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from tornado.web import RequestHandler
 from . import api, operations
 from .base import Context
 from .openapi import OpenApiHandler
-from .pages import IndexHandler, LoginHandler
 from .status import HealthHandler, JwksHandler
 
 Route = tuple[str, type[RequestHandler], dict[str, Any]]
@@ -38,10 +37,4 @@ def routes(
         ("openapi.json", OpenApiHandler, shared | {"prefix": f"{prefix}{API}"}),
         *((API + path, handler, shared | {"rules": rules}) for path, handler in operations.handlers().items()),
     ]
-    pages: list[Route] = [
-        (prefix, IndexHandler, shared | {"sessions_url": f"{prefix}{API}/sessions"}),
-        (f"{prefix}oauth_callback", LoginHandler, shared),
-    ]
-    return pages + [
-        (base + path, handler, more) for base in (prefix, "/") for path, handler, more in relative
-    ]
+    return [(base + path, handler, more) for base in (prefix, "/") for path, handler, more in relative]

@@ -246,6 +246,7 @@ def _greet(console: Console, demo: Demo, ready: dict[str, Any]) -> None:
     users = demo.options.users
     console.say(f"""
   Open        {ready["hub_url"]}
+  Invite at   {ready["service_url"]}/
   Log in as   {", ".join(users)}
   Password    {demo.directory.kept["password"]}
 

@@ -1,12 +1,24 @@
-"""The demo that acceptance tests share: those use it that leave it as healthy as they found it."""
+"""What acceptance tests share: a demo, used by those that leave it as healthy as they found it, and a browser."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from support.running_demo import RunningDemo
+
+FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +32,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
         yield demo
     finally:
         demo.end()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium, without a screen. Of a module's own: while it runs, no other event loop can in this thread."""
+    found = [
+        path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))
+    ]
+    if not found:
+        message = "LOUD: there is no Chromium or Chrome, so nothing was tested in real browsers"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    # Chromium's sandbox needs an ordinary user.
+    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found[0], args=flags)
+        yield browser
+        browser.close()

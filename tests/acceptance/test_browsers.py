@@ -5,7 +5,6 @@ Screenshots of both windows after each test lie in pytest's temporary folder, un
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, expect
 from support.people import Person, sources
 from support.running_demo import RunningDemo
 
@@ -26,14 +25,6 @@ NAME = "Enzyme.ipynb"
 # A user's kernel starts, and JupyterLab loads, within these on a busy machine with two cores.
 SLOW = 60_000
 SOON = 15_000
-FLAGS = [
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 class Window:
@@ -126,23 +117,6 @@ class Window:
     def file(self) -> dict[str, Any]:
         """What is on the person's disk."""
         return self.person.file(self.path)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium, without a screen."""
-    found = [
-        path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))
-    ]
-    if not found:
-        message = "LOUD: there is no Chromium or Chrome, so nothing was tested in real browsers"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    # Chromium's sandbox needs an ordinary user.
-    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found[0], args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,8 @@ def test_the_wheel_holds_both_packages_and_their_data(tmp_path: Path) -> None:
         "jupyter_rtc_amprenta/demo/jupyterhub_config.py",
         "jupyter_rtc_amprenta/demo/notebook/Welcome.ipynb",
         "jupyterhub_service/__main__.py",
+        "jupyterhub_service/static/page.css",
+        "jupyterhub_service/templates/index.html",
         f"{distribution}-{version}.dist-info/licenses/LICENSE",
     ):
         assert name in names

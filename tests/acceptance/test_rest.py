@@ -82,7 +82,7 @@ def alices_browser(demo: RunningDemo) -> Caller:
     assert browser("POST", login, data=form, allow_redirects=False).status_code == 302
     entered = browser("GET", f"{demo.ready['service_url']}/")
     assert entered.status_code == 200
-    assert entered.url.endswith(f"{API}/sessions")
+    assert entered.url == f"{demo.ready['service_url']}/"
     return browser
 
 

@@ -68,6 +68,24 @@ def test_without_the_hub_a_jwt_is_enough_and_a_hub_token_waits(start: Any, datab
     assert service.get("/sessions", Keyring([new_private_key()]).api_token("alice", 600)).status_code == 401
 
 
+def test_the_page_says_what_is_away_and_tries_again(start: Any, own_postgres: EmbeddedPostgres) -> None:
+    key = new_private_key()
+    own_postgres.stop("immediate")
+    service = start(RTC_DATABASE_URL=own_postgres.url(), RTC_SIGNING_KEY=key)
+    service.health(503)
+    token = Keyring([key]).api_token("alice", 600)
+    for bearer in ("f" * 32, token):
+        headers = {"Authorization": f"Bearer {bearer}"}
+        page = requests.get(f"{service.url}/services/rtc/", headers=headers, timeout=20)
+        assert page.status_code == 503
+        assert "Your work is safe" in page.text
+        assert (page.headers["Refresh"], page.headers["Content-Type"]) == ("5", "text/html; charset=utf-8")
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    style = requests.get(f"{service.url}/services/rtc/static/page.css", timeout=20)
+    assert style.status_code == 200
+    assert style.headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_it_runs_without_the_yjs_server(start: Any, database_url: str) -> None:
     service = start(RTC_DATABASE_URL=database_url, RTC_YJS_IN_SERVICE="false")
     assert "yjs" not in service.health(200)
