@@ -33,6 +33,7 @@ from .presence import Presence
 from .routes import routes
 from .setting_traits import FIELDS, SettingTraits
 from .watch import DatabaseWatch
+from .yjs_hub_tokens import HubTokenCheck
 from .yjs_server import YjsServer
 
 log = logging.getLogger(__name__)
@@ -105,13 +106,13 @@ class RtcService(SettingTraits, Application):
             )
         self.database = Database(self.settings.database_url or service_database_url())
         self.watch = DatabaseWatch(self.database, self.settings.signing_key)
-        self.yjs_server = (
-            YjsServer(self.settings, self.database, lambda: self.watch.loaded_keyring)
-            if self.settings.yjs_in_service
-            else None
-        )
         self.hub_auth = HubOAuth(parent=self, cache_max_age=CACHE_SECONDS, **_oauth_client())
+        self.yjs_server = self._yjs_server() if self.settings.yjs_in_service else None
         self.web = self._web_application()
+
+    def _yjs_server(self) -> YjsServer:
+        hub_tokens = HubTokenCheck(self.hub_auth)
+        return YjsServer(self.settings, self.database, lambda: self.watch.loaded_keyring, hub_tokens)
 
     def _rules(self) -> Rules:
         hub = Hub(self.hub_auth.api_url, self.hub_auth.api_token)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .errors import DocumentNotFound, GenerationChanged, RtcError
-from .schema import now, participants, yjs_documents, yjs_snapshots, yjs_updates
+from .schema import now, participants, users, yjs_documents, yjs_snapshots, yjs_updates
 
 
 @dataclass(frozen=True)
@@ -282,3 +282,18 @@ def document_rights(connection: Connection, document_ids: Sequence[str]) -> Docu
 def ping(connection: Connection) -> None:
     """Ask for nothing: whether the database answers at all."""
     connection.execute(select(1))
+
+
+def display_name(connection: Connection, username: str) -> str:
+    """What people call a user; the username where nothing else is known."""
+    name = connection.execute(select(users.c.display_name).filter_by(username=username)).scalar()
+    return name or username
+
+
+def positions(connection: Connection, document_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """(generation, seq) of these documents; one that is not there does not exist."""
+    table = yjs_documents.c
+    rows = connection.execute(
+        select(table.document_id, table.generation, table.seq).where(table.document_id.in_(sorted(set(document_ids))))
+    )
+    return {row.document_id: (row.generation, row.seq) for row in rows}
