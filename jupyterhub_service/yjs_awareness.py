@@ -96,7 +96,7 @@ class Presences:
 
     def leave(self, speaker: Connection | str) -> None:
         """A client, or a replica, has gone: whom it spoke for is gone at once."""
-        gone = [present.state for present in self._present.values() if present.speaker is speaker]
+        gone = [present.state for present in self._present.values() if present.speaker == speaker]
         for state in gone:
             self._take(replace(state, state=None), speaker, None)
         self._said.pop(speaker, None)
@@ -134,9 +134,7 @@ class Presences:
             return self._is_news(state)
         # Another connection speaks for this client. Only its own user may go on from here: a tab that reconnects,
         # before its old socket is known to be dead.
-        if isinstance(known.speaker, str) or known.speaker.speaker.username != connection.speaker.username:
-            return False
-        return state.state is not None and state.clock > known.state.clock
+        return state.state is not None and state.clock > known.state.clock and _same_person(known, state, connection)
 
     def _is_news(self, state: ClientState) -> bool:
         """As y-protocols decides: a higher clock, or a leave at the same clock."""
@@ -199,6 +197,17 @@ class Presences:
                 connection.send(_message(others))
         if own := [part for part, speaker in news.values() if not isinstance(speaker, str)]:
             self._on_local(own)
+
+
+def _same_person(known: _Present, state: ClientState, connection: Connection) -> bool:
+    if not isinstance(known.speaker, str):
+        return known.speaker.speaker.username == connection.speaker.username
+    # Of another replica's clients no more is known here than whom it shows them as.
+    return _shown_name(known.state.state) == _shown_name(vouched(state.state or {}, connection.speaker)) != ""
+
+
+def _shown_name(state: dict[str, Any] | None) -> str:
+    return str((state or {}).get("user", {}).get("name", ""))
 
 
 def _message(parts: Iterable[Any]) -> bytes:

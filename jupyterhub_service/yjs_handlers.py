@@ -241,6 +241,8 @@ class DocumentHandler(WebSocketHandler):
             return
         room, self.room = self.room, None
         room.leave(self)
+        if self._echoing is not None and self._echoing is not asyncio.current_task():
+            self._echoing.cancel()
         self._leave(room)
         code = self._ended or self.close_code or 1006
         access_log.info("close document=%s user=%s code=%s", room.document_id, self.claims.username, code)

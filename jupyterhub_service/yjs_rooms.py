@@ -36,7 +36,7 @@ class Rooms:
 
     def __init__(self, log_: DocumentLog, metrics: Metrics, idle_seconds: float = IDLE_SECONDS) -> None:
         self.rooms: dict[str, Room] = {}
-        self.peers = Peers()
+        self.peers: Peers = Peers()
         self._log = log_
         self._metrics = metrics
         self._idle_seconds = idle_seconds

@@ -22,11 +22,14 @@ from jupyter_rtc_amprenta.core.tokens import Keyring
 
 from .metrics import Metrics
 from .yjs_admission import Admission, HubTokens
+from .yjs_connection import Connection
 from .yjs_endpoints import HealthHandler, MetricsHandler
 from .yjs_frames import Framer
 from .yjs_handlers import DocumentHandler
 from .yjs_limits import ConnectionCount
+from .yjs_replicas import Replicas
 from .yjs_rights import loss
+from .yjs_room import Room
 from .yjs_rooms import Rooms
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,9 @@ class YjsServer:
         database: where the log is.
         keyring_provider: the keys of document tokens, or None while they are not known (the database is away).
         hub_tokens: asks the Hub about its tokens; None: only document tokens open a document.
+
+    Raises:
+        ConfigurationError: REDIS_URL can't be used.
     """
 
     def __init__(
@@ -62,6 +68,9 @@ class YjsServer:
         self.metrics = Metrics()
         self.log = DocumentLog(database, settings.max_pending_bytes)
         self.rooms = Rooms(self.log, self.metrics)
+        self.replicas = self.rooms.peers = Replicas(
+            self.rooms.rooms, self.log, database, settings.redis_url, self.metrics
+        )
         self.users = ConnectionCount(settings.max_connections_per_user)
         self.admission = Admission(self, keyring_provider, hub_tokens)
         self.framer = Framer()
@@ -92,6 +101,7 @@ class YjsServer:
         self._server = HTTPServer(application, max_body_size=limit or 2**40)
         self._server.listen(self.settings.yjs_server_port, self.settings.yjs_server_host)
         self._rights_task = asyncio.create_task(self._watch_rights())
+        self.replicas.start()
 
     async def stop(self) -> None:
         """Drain: take no one in, commit what waits, and send everyone away to come back elsewhere."""
@@ -103,6 +113,7 @@ class YjsServer:
         await self.log.flush(DRAIN_SECONDS)
         for room in list(self.rooms.rooms.values()):
             room.end_all(CloseCode.TRY_LATER, "The server is restarting; come back.")
+        await self.replicas.stop()
         await self.log.stop(timeout=_FAREWELL_SECONDS)
         if self._server is not None:
             # The close frames are on their way; who does not answer them is not waited for.
@@ -113,6 +124,8 @@ class YjsServer:
         """How it is, without asking the database."""
         return {
             "log": self.log.state,
+            "bus": self.replicas.state,
+            "replicas": 1 + self.replicas.others,
             "pending_bytes": self.log.pending_bytes,
             "rooms": len(self.rooms.rooms),
             "connections": len(self.rooms.connections),
@@ -129,19 +142,22 @@ class YjsServer:
     async def _watch_rights(self) -> None:
         while True:
             await asyncio.sleep(RIGHTS_SECONDS)
-            connections = self.rooms.connections
-            if not connections:
-                continue
-            rights = await self.rights([room.document_id for room, _ in connections])
-            refused = await self._refused_hub_tokens({connection.hub_token for _, connection in connections} - {""})
-            for room, connection in connections:
-                if lost := rights and loss(room, connection.claims, rights):
-                    connection.end(*lost)
-                elif connection.hub_token in refused:
-                    connection.end(CloseCode.NOT_AUTHENTICATED, "The Hub does not know the token any more.")
-                elif connection.claims.expires_at < time.time():
-                    # Stock clients come back, with the token that they have got meanwhile.
-                    connection.end(CloseCode.RIGHTS_CHANGED, "The token has expired; come back with a new one.")
+            # In a function of its own, whose variables don't keep a room in memory while this sleeps.
+            if connections := self.rooms.connections:
+                await self._look_at_rights(connections)
+            del connections
+
+    async def _look_at_rights(self, connections: list[tuple[Room, Connection]]) -> None:
+        rights = await self.rights([room.document_id for room, _ in connections])
+        refused = await self._refused_hub_tokens({connection.hub_token for _, connection in connections} - {""})
+        for room, connection in connections:
+            if lost := rights and loss(room, connection.claims, rights):
+                connection.end(*lost)
+            elif connection.hub_token in refused:
+                connection.end(CloseCode.NOT_AUTHENTICATED, "The Hub does not know the token any more.")
+            elif connection.claims.expires_at < time.time():
+                # Stock clients come back, with the token that they have got meanwhile.
+                connection.end(CloseCode.RIGHTS_CHANGED, "The token has expired; come back with a new one.")
 
     async def _refused_hub_tokens(self, tokens: set[str]) -> set[str]:
         """Those that the Hub does not know any more; while it is away, nobody loses a right."""
@@ -163,6 +179,7 @@ class YjsServer:
         metrics.watch("rooms", "Documents in memory.", lambda: len(rooms.rooms))
         metrics.watch("websocket_connections", "Open WebSocket connections.", lambda: len(rooms.connections))
         metrics.watch("pending_bytes", "Edits that wait for the database, in bytes.", lambda: self.log.pending_bytes)
+        metrics.watch("replicas", "Y.js servers that hear each other.", lambda: 1 + self.replicas.others)
         metrics.watch("log_ok", "1 while edits can be committed.", lambda: self.log.state == "ok")
 
 

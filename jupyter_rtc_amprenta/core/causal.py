@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pycrdt import Doc, get_update
 
+from .errors import ProtocolError
 from .protocol import read_uint
 
 
@@ -16,10 +17,16 @@ def is_complete(doc: Doc, update: bytes) -> bool:
 
     Args:
         doc: a document, outside of a transaction.
-        update: a valid Yjs update.
+        update: a Yjs update.
+
+    Raises:
+        ProtocolError: it is none.
     """
     state = doc.get_state()
-    rest = get_update(update, state)
+    try:
+        rest = get_update(update, state)
+    except ValueError as error:
+        raise ProtocolError("The update can't be read.") from error
     missing, at = read_uint(rest, 0)
     return not missing and _deletes_what_is_known(rest, at, clocks(state))
 

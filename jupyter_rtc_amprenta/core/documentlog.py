@@ -20,7 +20,7 @@ from uuid import uuid4
 from . import queries
 from .database import Database
 from .errors import DatabaseError, DatabaseUnavailable, RtcError
-from .queries import History, Pending
+from .queries import History, News, Pending
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +184,15 @@ class DocumentLog:
         if last is not None and not last.done():
             await asyncio.wait([last])
         return await self.database.run(queries.read_history, document_id, until)
+
+    async def read_since(self, document_id: str, since: int) -> News:
+        """Read what other processes have appended after a position.
+
+        Raises:
+            DocumentNotFound: the log has no such document.
+            DatabaseUnavailable: nothing is known.
+        """
+        return await self.database.run(queries.read_since, document_id, since, self._writer)
 
     def forget(self, document_id: str) -> None:
         """A document was closed: nothing more is kept of it here, unless something still waits."""

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ARRAY, Connection, Text, bindparam, case, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .errors import DocumentNotFound, GenerationChanged, RtcError
 from .schema import now, participants, users, yjs_documents, yjs_snapshots, yjs_updates
+
+# PostgreSQL's NOTIFY with each append, `document_id generation seq`: Y.js servers beside each other listen to it.
+CHANNEL = "rtc_updates"
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,16 @@ def append(connection: Connection, batch: Sequence[Pending]) -> dict[str, list[i
         by document: the positions of its updates, in their order, or why they were refused.
     """
     outcome: dict[str, list[int] | RtcError] = {}
+    appended: list[str] = []
     for document_id in sorted({pending.document_id for pending in batch}):
         updates = [pending for pending in batch if pending.document_id == document_id]
         try:
             outcome[document_id] = _append_to_document(connection, document_id, updates)
         except (DocumentNotFound, GenerationChanged) as error:
             outcome[document_id] = error
+        else:
+            appended.append(f"{document_id} {updates[0].generation or 0} {max(outcome[document_id])}")
+    notify(connection, CHANNEL, appended)
     return outcome
 
 
@@ -198,6 +205,7 @@ def append_first(connection: Connection, pending: Pending) -> bool:
     if seq > 0:
         return not _not_yet_written(connection, [pending])
     _append_to_document(connection, pending.document_id, [pending])
+    notify(connection, CHANNEL, [f"{pending.document_id} {pending.generation or 0} 1"])
     return True
 
 
@@ -297,3 +305,60 @@ def positions(connection: Connection, document_ids: Sequence[str]) -> dict[str, 
         select(table.document_id, table.generation, table.seq).where(table.document_id.in_(sorted(set(document_ids))))
     )
     return {row.document_id: (row.generation, row.seq) for row in rows}
+
+
+def notify(connection: Connection, channel: str, payloads: Sequence[str]) -> None:
+    """Tell who listens, with the commit; PostgreSQL alone can. A payload has less than 8000 bytes."""
+    if payloads and connection.dialect.name == "postgresql":
+        listed = func.unnest(bindparam("payloads", list(payloads), ARRAY(Text))).column_valued()
+        connection.execute(select(func.pg_notify(channel, listed)))
+
+
+def listener(connection: Connection, channels: Sequence[str]) -> None:
+    """Make this connection hear what `notify` says."""
+    for channel in channels:
+        connection.exec_driver_sql(f'LISTEN "{channel}"')
+
+
+@dataclass(frozen=True)
+class News:
+    """What the log has beyond a position.
+
+    Attributes:
+        seq: the last position now.
+        updates: what must be applied, in order, without the reader's own.
+        whole: whether these are all of the document, since the updates after the position are merged by now.
+    """
+
+    generation: int
+    seq: int
+    updates: list[bytes]
+    whole: bool = False
+
+
+def read_since(connection: Connection, document_id: str, since: int, writer: str) -> News:
+    """Read what others have appended after a position.
+
+    Args:
+        since: the position that the reader has.
+        writer: the reader's own name; what it wrote it has.
+
+    Raises:
+        DocumentNotFound: the log has no such document.
+    """
+    found = positions(connection, [document_id])
+    if document_id not in found:
+        raise DocumentNotFound(f"There is no document {document_id}.")
+    generation, seq = found[document_id]
+    table = yjs_updates.c
+    rows = connection.execute(
+        select(table.seq, case((table.writer == writer, None), else_=table.payload).label("payload"))
+        .filter_by(document_id=document_id, generation=generation)
+        .where(table.seq > since, table.seq <= seq)
+        .order_by(table.seq)
+    ).all()
+    if len(rows) == seq - since:
+        return News(generation, seq, [bytes(row.payload) for row in rows if row.payload is not None])
+    # Positions have no gap: what is missing was merged, or the document was reset.
+    history = read_history(connection, document_id)
+    return News(history.generation, history.seq, history.updates, whole=True)
