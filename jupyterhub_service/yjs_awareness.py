@@ -90,8 +90,10 @@ class Presences:
             ProtocolError: it is not an awareness update.
         """
         for state in protocol.decode_states(update):
-            known = self._present.get(state.client_id)
-            if self._is_news(state) and (known is None or isinstance(known.speaker, str)):
+            known, left = self._present.get(state.client_id), self._left.get(state.client_id)
+            # A replica that was not heard for a while tells of whom it had, with the clock they had.
+            is_back = known is None and left is not None and state.state is not None and state.clock == left.clock
+            if (is_back or self._is_news(state)) and (known is None or isinstance(known.speaker, str)):
                 self._take(state, replica, None)
 
     def leave(self, speaker: Connection | str) -> None:
