@@ -192,10 +192,11 @@ class Presences:
         speakers = {speaker for _, speaker in news.values()}
         everything = _message(part for part, _ in news.values())
         for connection in list(self._connections):
-            if connection not in speakers:
+            # To the sender too: a stock client that hears nothing for half a minute takes its connection for dead.
+            # A link does not, and knows its own browsers.
+            if connection not in speakers or not connection.speaker.via:
                 connection.send(everything)
             elif others := [part for part, speaker in news.values() if speaker is not connection]:
-                # A client is not told of itself.
                 connection.send(_message(others))
         if own := [part for part, speaker in news.values() if not isinstance(speaker, str)]:
             self._on_local(own)

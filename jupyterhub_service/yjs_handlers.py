@@ -230,6 +230,8 @@ class DocumentHandler(WebSocketHandler):
         # A close frame has room for 123 bytes.
         self.close(code, reason.encode()[:123].decode(errors="ignore"))
         self._out()
+        # A message that waits to be let in goes on: the client's close frame is read after it.
+        self._entered.set()
 
     def on_close(self) -> None:
         self._out()
