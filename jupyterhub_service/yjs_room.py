@@ -97,6 +97,8 @@ class Room:
         self.size = len(doc.get_update())
         self._log, self._metrics, self._peers = log_, metrics, peers
         self._gaps = Gaps()
+        self._gaps_timer: asyncio.TimerHandle | None = None
+        self._gaps_rest_until = 0.0
         self._origin: Connection | None = None
         self._from_log: bytes | None = None
         self._persist = True
@@ -155,6 +157,8 @@ class Room:
         """Leave memory: a document that is observed would stay in it for ever."""
         self.doc.unobserve(self._subscription)
         self.presences.close()
+        if self._gaps_timer is not None:
+            self._gaps_timer.cancel()
 
     # --- the document ---
 
@@ -193,11 +197,8 @@ class Room:
         Raises:
             ProtocolError: it is not a Yjs update.
         """
-        self._from_log = update
-        try:
-            _apply(self.doc, update)
-        finally:
-            self._from_log = None
+        if not self._apply_logged(update):
+            self._gaps.add(None, update)
 
     def append(self, update: bytes) -> None:
         """Append an update that the document holds and the log does not."""
@@ -217,14 +218,42 @@ class Room:
             self.refused_edits += 1
             self._metrics.refused("reader's edit")
             return
-        self._origin, self._last_change = connection, b""
+        if not self._apply_edit(connection, update):
+            self._hold(connection, update)
+
+    def _apply_edit(self, connection: Connection, update: bytes) -> bool:
+        """Apply a client's update; whether all of it is in the document now."""
+        self._origin = connection
         try:
-            _apply(self.doc, update)
+            return self._apply(update)
         finally:
             self._origin = None
+
+    def _apply_logged(self, update: bytes) -> bool:
+        self._from_log = update
+        try:
+            return self._apply(update)
+        finally:
+            self._from_log = None
+
+    def _apply(self, update: bytes) -> bool:
+        self._last_change = b""
+        _apply(self.doc, update)
         # Mostly the change is the update, byte for byte: then nothing of it waits.
-        if self._last_change != update and not is_complete(self.doc, update):
-            self._hold(connection, update)
+        return self._last_change == update or is_complete(self.doc, update)
+
+    def _apply_again(self, connection: Connection | None, update: bytes) -> None:
+        if connection is None:
+            self._apply_logged(update)
+        else:
+            self._apply_edit(connection, update)
+
+    def _look_at_gaps(self) -> None:
+        """Apply again what waits. Whoever lets a lot wait makes it rare, and not everything slow."""
+        began, self._gaps_timer = time.monotonic(), None
+        self._gaps.look(self.doc, self._apply_again)
+        ended = time.monotonic()
+        self._gaps_rest_until = ended + 20 * (ended - began)
 
     def _hold(self, connection: Connection, update: bytes) -> None:
         """Something before this update is missing: ask the client for all that this document lacks."""
@@ -275,7 +304,9 @@ class Room:
         for connection in list(self.connections):
             if connection is not only:
                 connection.send(message)
-        self._gaps.look(self.doc)
+        if self._gaps and self._gaps_timer is None:
+            wait = max(0.0, self._gaps_rest_until - time.monotonic())
+            self._gaps_timer = asyncio.get_running_loop().call_later(wait, self._look_at_gaps)
         self._told_at = time.monotonic()
         self._metrics.fanout_seconds.observe(self._told_at - outgoing.since)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Any
 
 from pycrdt import Doc
 
+from jupyter_rtc_amprenta.core.causal import load
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import RtcError
 
@@ -20,9 +20,6 @@ log = logging.getLogger(__name__)
 
 # A room without clients stays this long: a page that is reloaded finds it still in memory.
 IDLE_SECONDS = 30.0
-# While a long history is applied, other rooms get their turn this often. (A thread would not help: pycrdt holds
-# the interpreter's lock.)
-_SLICE_SECONDS = 0.005
 
 
 class Rooms:
@@ -78,12 +75,7 @@ class Rooms:
     async def _load(self, document_id: str) -> Room:
         history = await self._log.read(document_id)
         doc: Doc[Any] = Doc()
-        turn_ends = time.monotonic() + _SLICE_SECONDS
-        for update in history.updates:
-            doc.apply_update(update)
-            if time.monotonic() > turn_ends:
-                await asyncio.sleep(0)
-                turn_ends = time.monotonic() + _SLICE_SECONDS
+        await load(doc, history.updates)
         room = Room(document_id, history.generation, history.seq, doc, self._log, self._metrics, self.peers)
         if (old := self.rooms.get(document_id)) is not None:
             old.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text
 
-from jupyter_rtc_amprenta.core.causal import clocks, is_complete
+from jupyter_rtc_amprenta.core.causal import clocks, incomplete, is_complete, load
 
 # An edit: where (in per cent), and what is typed there, or how much is deleted.
 WHAT = st.one_of(st.text("abc", max_size=3), st.integers(1, 3))
@@ -30,18 +32,21 @@ def updates_of(edits, doc: Doc) -> list[bytes]:
 
 
 @given(EDITS, st.randoms(use_true_random=False))
-def test_an_update_is_complete_exactly_when_all_before_it_have_come(edits, random):
+def test_a_history_in_any_order_is_loaded_whole(edits, random):
     made = updates_of(edits, Doc())
     order = list(range(len(made)))
     random.shuffle(order)
     doc: Doc = Doc()
-    come: set[int] = set()
-    for number in order:
-        doc.apply_update(made[number])
-        come.add(number)
-        if set(range(number)) <= come:
-            assert is_complete(doc, made[number])
-    assert all(is_complete(doc, update) for update in made)
+    asyncio.run(load(doc, [made[number] for number in order]))
+    assert incomplete(doc, made) == []
+    assert str(doc.get("source", type=Text)) == whole(made)
+
+
+def whole(made: list[bytes]) -> str:
+    doc: Doc = Doc()
+    for update in made:
+        doc.apply_update(update)
+    return str(doc.get("source", type=Text))
 
 
 @pytest.mark.parametrize("delete", [False, True])
