@@ -127,6 +127,14 @@ class Admission:
         except TokenError:
             return False
 
+    def require_keys(self) -> None:
+        """Nobody can be let in before the keys are known.
+
+        Raises:
+            DatabaseUnavailable: they are not known yet.
+        """
+        self._keyring()
+
     async def _by_document_token(self, document_id: str, token: str) -> Admitted:
         claims = self.claims(token)
         if claims.document_id != document_id:

@@ -28,6 +28,7 @@ class HealthHandler(RequestHandler):
         answer = {"status": "ok", "database": "ok"} | self.server.health()
         try:
             await self.server.database.run(queries.ping)
+            self.server.admission.require_keys()
         except RtcError as error:
             answer["database"] = str(error)
         if answer["database"] != "ok" or answer["log"] != "ok" or answer["draining"]:
