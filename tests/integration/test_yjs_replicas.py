@@ -71,7 +71,7 @@ async def test_two_replicas_are_one_server_with_edits_and_presence(deployment):
         assert deployment.stored(DOCUMENT) == str(alice.text)
         alice.present("x", place="there")
         bob.present("x")
-        await until(lambda: bob.names() == {"alice"} and alice.names() == {"bob"})
+        await until(lambda: bob.names() == alice.names() == {"alice", "bob"})
         async with deployment.client(second, DOCUMENT, "bob") as late:
             await until(lambda: "alice" in late.names())
         await alice.close()
