@@ -23,7 +23,8 @@ from .metrics import Metrics
 from .yjs_bus import Bus, Kind, Message, PostgresBus, RedisBus
 from .yjs_follower import Follower
 from .yjs_listen import Listener
-from .yjs_room import Peers, Room
+from .yjs_peers import Peers
+from .yjs_room import Room
 
 log = logging.getLogger(__name__)
 

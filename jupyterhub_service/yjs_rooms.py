@@ -14,7 +14,8 @@ from jupyter_rtc_amprenta.core.errors import RtcError
 
 from .metrics import Metrics
 from .yjs_connection import Connection
-from .yjs_room import Peers, Room
+from .yjs_peers import Peers
+from .yjs_room import Room
 
 log = logging.getLogger(__name__)
 

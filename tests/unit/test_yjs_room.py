@@ -21,7 +21,8 @@ from jupyter_rtc_amprenta.core.presence import Speaker
 from jupyter_rtc_amprenta.core.schema import LOG_TABLES, metadata
 from jupyter_rtc_amprenta.core.tokens import DocumentClaims
 from jupyterhub_service.metrics import Metrics
-from jupyterhub_service.yjs_room import Peers, Room
+from jupyterhub_service.yjs_peers import Peers
+from jupyterhub_service.yjs_room import Room
 
 
 class Client:
