@@ -11,7 +11,6 @@ import inspect
 import os
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, SimpleNamespace
