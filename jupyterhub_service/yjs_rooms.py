@@ -80,6 +80,7 @@ class Rooms:
         room = Room(document_id, history.generation, history.seq, doc, self._log, self._metrics, self.peers)
         if (old := self.rooms.get(document_id)) is not None:
             old.close()
+            self.peers.closed(old)
         self.rooms[document_id] = room
         self.peers.opened(room)
         return room
