@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, SimpleNamespace
