@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import jupyter_server_ydoc.app
 import jupyter_server_ydoc.handlers
+import jupyter_server_ydoc.utils
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import ensure_async
@@ -71,7 +72,8 @@ def link_rooms(linking: Linking) -> None:
 
 def forget_tabs(collaboration: YDocExtension) -> None:
     """Tabs that were open so far are asked to reload when they come back: what they hold is not the document's."""
-    jupyter_server_ydoc.handlers.SERVER_SESSION = str(uuid4())
+    # Both look at their own: one when a tab opens a document, the other when it comes back.
+    jupyter_server_ydoc.handlers.SERVER_SESSION = jupyter_server_ydoc.utils.SERVER_SESSION = str(uuid4())
     if collaboration.session_store_path:
         Path(collaboration.session_store_path).unlink(missing_ok=True)
 
