@@ -12,7 +12,7 @@ PYTHON = $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 pyt
 help:
 	@echo "make demo    run a JupyterHub with everything set up, until Ctrl-C (ARGS='--port 8010 --users ann,ben')"
 	@echo "make test    run the linters and all tests (ARGS='tests/unit -k presence' for some)"
-	@echo "make soak    drive servers, files and the Y.js server through random attacks (RUNS=300)"
+	@echo "make soak    drive servers, files and the Y.js server through random attacks (RUNS=300 SECONDS=600)"
 	@echo "make lint    run the linters alone"
 	@echo "make clean   remove what these have made: $(VENV), .demo"
 
@@ -24,8 +24,10 @@ test: lint
 
 # As long as one likes: RUNS=2000.
 RUNS ?= 300
+SECONDS ?= 600
 soak: $(INSTALLED)
 	RTC_SOAK_RUNS=$(RUNS) $(BIN)/python -m pytest tests/integration/test_simulation.py -x -q
+	RTC_SOAK_SECONDS=$(SECONDS) RTC_SOAK_IDLE=2000 $(BIN)/python -m pytest tests/integration/test_yjs_soak.py -x -q
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

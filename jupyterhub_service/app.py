@@ -50,6 +50,7 @@ from .setting_traits import FIELDS, SettingTraits
 from .site import Site
 from .watch import DatabaseWatch
 from .webhooks import Webhooks
+from .yjs_hub_tokens import HubTokenCheck
 from .yjs_server import YjsServer
 
 log = logging.getLogger(__name__)
@@ -122,18 +123,18 @@ class RtcService(SettingTraits, Application):
             )
         self.database = Database(self.settings.database_url or service_database_url())
         self.watch = DatabaseWatch(self.database, self.settings.signing_key)
-        self.yjs_server = (
-            YjsServer(self.settings, self.database, lambda: self.watch.loaded_keyring)
-            if self.settings.yjs_in_service
-            else None
-        )
         self.issuers = Issuers(issuers.parse(self.settings.jwt_issuers))
         self.feed = EventFeed(self.database)
         self.refusals = Refusals(self.database)
         self.webhooks = Webhooks(self.database, self._webhook_targets(), self.settings.webhook_secret)
         self.retention = Retention(self.database, self.settings)
         self.hub_auth = HubOAuth(parent=self, cache_max_age=CACHE_SECONDS, **_oauth_client())
+        self.yjs_server = self._yjs_server() if self.settings.yjs_in_service else None
         self.web = self._web_application()
+
+    def _yjs_server(self) -> YjsServer:
+        hub_tokens = HubTokenCheck(self.hub_auth)
+        return YjsServer(self.settings, self.database, lambda: self.watch.loaded_keyring, hub_tokens)
 
     def _rules(self) -> Rules:
         hub = Hub(self.hub_auth.api_url, self.hub_auth.api_token)

@@ -6,7 +6,7 @@ from jupyter_rtc_amprenta.core.protocol import CloseCode
 from jupyter_rtc_amprenta.core.queries import DocumentRights
 from jupyter_rtc_amprenta.core.tokens import DocumentClaims
 
-from .yjs_rooms import Room
+from .yjs_room import Room
 
 
 def loss(room: Room, claims: DocumentClaims, rights: DocumentRights) -> tuple[CloseCode, str] | None:

@@ -1,9 +1,10 @@
-"""The Y.js server: `ws://host:1234/doc/{document_id}`, and `/health`: what listens, and owns the log and the rooms."""
+"""The Y.js server: `ws://host:1234/doc/{document_id}`, `/health` and `/metrics`: what listens, and owns the rest."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,16 +14,23 @@ from tornado.web import Application, RequestHandler
 from jupyter_rtc_amprenta.core import queries
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
-from jupyter_rtc_amprenta.core.errors import DatabaseError, DatabaseUnavailable, RtcError, TokenError
+from jupyter_rtc_amprenta.core.errors import DatabaseError, ServiceUnavailable, TokenError
 from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
 from jupyter_rtc_amprenta.core.protocol import CloseCode
 from jupyter_rtc_amprenta.core.queries import DocumentRights
 from jupyter_rtc_amprenta.core.settings import Settings
-from jupyter_rtc_amprenta.core.tokens import DocumentClaims, Keyring
+from jupyter_rtc_amprenta.core.tokens import Keyring
 
+from .metrics import Metrics
+from .yjs_admission import Admission, HubTokens
+from .yjs_connection import Connection
+from .yjs_endpoints import HealthHandler, MetricsHandler
+from .yjs_frames import Framer
 from .yjs_handlers import DocumentHandler
 from .yjs_limits import ConnectionCount
+from .yjs_replicas import Replicas
 from .yjs_rights import loss
+from .yjs_room import Room
 from .yjs_rooms import Rooms
 
 log = logging.getLogger(__name__)
@@ -31,7 +39,9 @@ log = logging.getLogger(__name__)
 PING_SECONDS = 20
 # A revoked right is felt within this time: each connection's right is read again this often.
 RIGHTS_SECONDS = 4.0
-DRAIN_SECONDS = 8.0
+# SIGTERM to the end takes less than ten seconds: flush, farewells, and the log's own end.
+DRAIN_SECONDS = 7.0
+_FAREWELL_SECONDS = 1.0
 
 
 class YjsServer:
@@ -41,20 +51,34 @@ class YjsServer:
         settings: host, port and limits.
         database: where the log is.
         keyring_provider: the keys of document tokens, or None while they are not known (the database is away).
+        hub_tokens: asks the Hub about its tokens; None: only document tokens open a document.
+
+    Raises:
+        ConfigurationError: REDIS_URL can't be used.
     """
 
     def __init__(
-        self, settings: Settings, database: Database, keyring_provider: Callable[[], Keyring | None]
+        self,
+        settings: Settings,
+        database: Database,
+        keyring_provider: Callable[[], Keyring | None],
+        hub_tokens: HubTokens | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
-        self.keyring_provider = keyring_provider
+        self.metrics = Metrics()
         self.log = DocumentLog(database, settings.max_pending_bytes, LogPolicy.of(settings))
-        self.rooms = Rooms(self.log)
+        self.rooms = Rooms(self.log, self.metrics)
+        self.replicas = self.rooms.peers = Replicas(
+            self.rooms.rooms, self.log, database, settings.redis_url, self.metrics
+        )
         self.users = ConnectionCount(settings.max_connections_per_user)
+        self.admission = Admission(self, keyring_provider, hub_tokens)
+        self.framer = Framer()
         self.draining = False
         self._server: HTTPServer | None = None
         self._rights_task: asyncio.Task[None] | None = None
+        self._watch_metrics()
 
     async def start(self) -> None:
         """Listen at once, whether the database answers or not.
@@ -72,6 +96,7 @@ class YjsServer:
             [
                 (r"/doc/([^/]+)", DocumentHandler, {"server": self}),
                 (r"/health", HealthHandler, {"server": self}),
+                (r"/metrics", MetricsHandler, {"server": self}),
             ],
             websocket_ping_interval=PING_SECONDS,
             websocket_ping_timeout=PING_SECONDS,
@@ -82,6 +107,7 @@ class YjsServer:
         self._server = HTTPServer(application, max_body_size=limit or 2**40)
         self._server.listen(self.settings.yjs_server_port, self.settings.yjs_server_host)
         self._rights_task = asyncio.create_task(self._watch_rights())
+        self.replicas.start()
 
     async def stop(self) -> None:
         """Drain: take no one in, commit what waits, and send everyone away to come back elsewhere."""
@@ -92,31 +118,25 @@ class YjsServer:
             self._rights_task.cancel()
         await self.log.flush(DRAIN_SECONDS)
         for room in list(self.rooms.rooms.values()):
-            room.close(CloseCode.TRY_LATER, "The server is restarting; come back.")
-        await self.log.stop(timeout=1.0)
+            room.end_all(CloseCode.TRY_LATER, "The server is restarting; come back.")
+        await self.replicas.stop()
+        await self.log.stop(timeout=_FAREWELL_SECONDS)
+        if self._server is not None:
+            # The close frames are on their way; who does not answer them is not waited for.
+            await asyncio.sleep(0)
+            await self._server.close_all_connections()
 
     def health(self) -> dict[str, Any]:
         """How it is, without asking the database."""
         return {
             "log": self.log.state,
+            "bus": self.replicas.state,
+            "replicas": 1 + self.replicas.others,
             "pending_bytes": self.log.pending_bytes,
             "rooms": len(self.rooms.rooms),
             "connections": len(self.rooms.connections),
             "draining": self.draining,
         }
-
-    def claims(self, token: str) -> DocumentClaims:
-        """Who holds this token, and for what.
-
-        Raises:
-            TokenError: it is missing or not valid here.
-            DatabaseUnavailable: the keys are not known yet.
-        """
-        if not token:
-            raise TokenError("A document token is needed: 'Authorization: Bearer …' or '?token='.")
-        if (keyring := self.keyring_provider()) is None:
-            raise DatabaseUnavailable("The database does not answer, so no token can be checked.")
-        return keyring.document_claims(token)
 
     async def rights(self, document_ids: Sequence[str]) -> DocumentRights | None:
         """Who may do what, now; None while the database is away: nobody loses a right for that."""
@@ -128,34 +148,48 @@ class YjsServer:
     async def _watch_rights(self) -> None:
         while True:
             await asyncio.sleep(RIGHTS_SECONDS)
-            connections = self.rooms.connections
-            if not connections:
-                continue
-            rights = await self.rights([room.document_id for room, _ in connections])
-            for room, connection in connections:
-                if lost := rights and loss(room, connection.claims, rights):
-                    connection.end(*lost)
+            # In a function of its own, whose variables don't keep a room in memory while this sleeps.
+            if connections := self.rooms.connections:
+                await self._look_at_rights(connections)
+            del connections
+
+    async def _look_at_rights(self, connections: list[tuple[Room, Connection]]) -> None:
+        rights = await self.rights([room.document_id for room, _ in connections])
+        refused = await self._refused_hub_tokens({connection.hub_token for _, connection in connections} - {""})
+        for room, connection in connections:
+            if lost := rights and loss(room, connection.claims, rights):
+                connection.end(*lost)
+            elif connection.hub_token in refused:
+                connection.end(CloseCode.NOT_AUTHENTICATED, "The Hub does not know the token any more.")
+            elif connection.claims.expires_at < time.time():
+                # Stock clients come back, with the token that they have got meanwhile.
+                connection.end(CloseCode.RIGHTS_CHANGED, "The token has expired; come back with a new one.")
+
+    async def _refused_hub_tokens(self, tokens: set[str]) -> set[str]:
+        """Those that the Hub does not know any more; while it is away, nobody loses a right."""
+        refused = set()
+        for token in tokens:
+            try:
+                if self.admission.hub_tokens is not None:
+                    await self.admission.hub_tokens(token)
+            except TokenError:
+                refused.add(token)
+            except ServiceUnavailable:
+                break
+        return refused
+
+    def _watch_metrics(self) -> None:
+        rooms, metrics = self.rooms, self.metrics
+        metrics.time_statements(self.database.engine)
+        metrics.watch("active_sessions", "Documents that somebody is connected to.", lambda: rooms.active)
+        metrics.watch("rooms", "Documents in memory.", lambda: len(rooms.rooms))
+        metrics.watch("websocket_connections", "Open WebSocket connections.", lambda: len(rooms.connections))
+        metrics.watch("pending_bytes", "Edits that wait for the database, in bytes.", lambda: self.log.pending_bytes)
+        metrics.watch("replicas", "Y.js servers that hear each other.", lambda: 1 + self.replicas.others)
+        metrics.watch("log_ok", "1 while edits can be committed.", lambda: self.log.state == "ok")
 
 
 def _log_request(handler: RequestHandler) -> None:
     # The path only: a query may hold a token.
     level = logging.DEBUG if handler.get_status() < 400 else logging.INFO
     log.log(level, "%s %s %s", handler.get_status(), handler.request.method, handler.request.path)
-
-
-class HealthHandler(RequestHandler):
-    """200, or 503 naming what is down."""
-
-    def initialize(self, server: YjsServer) -> None:
-        self.server = server
-
-    async def get(self) -> None:
-        answer = {"status": "ok", "database": "ok"} | self.server.health()
-        try:
-            await self.server.database.run(queries.ping)
-        except RtcError as error:
-            answer["database"] = str(error)
-        if answer["database"] != "ok" or answer["log"] != "ok" or answer["draining"]:
-            answer["status"] = "unavailable"
-            self.set_status(503)
-        self.finish(answer)

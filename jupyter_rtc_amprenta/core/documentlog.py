@@ -21,7 +21,7 @@ from .errors import DocumentTooLarge, RtcError
 from .logpolicy import LogPolicy
 from .logwriter import LogWriter
 from .queries import Pending
-from .queries_history import History
+from .queries_history import History, News
 from .spool import Spool
 
 
@@ -162,6 +162,16 @@ class DocumentLog:
             await asyncio.wait([last])
         read = queries_history.read_in_one_picture
         return await self.database.run(read, document_id, until, self.policy.keys, whole=whole)
+
+    async def read_since(self, document_id: str, since: int) -> News:
+        """Read what other processes have appended after a position.
+
+        Raises:
+            DocumentNotFound: the log has no such document.
+            DatabaseUnavailable: nothing is known.
+        """
+        read = queries_history.read_since
+        return await self.database.run(read, document_id, since, self._writer_id, self.policy.keys)
 
     def forget(self, document_id: str) -> None:
         """A document was closed: nothing more is kept of it here, unless something still waits."""

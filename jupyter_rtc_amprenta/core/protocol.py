@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -56,6 +56,9 @@ class CloseCode(IntEnum):
 # An update without structs and without deletions.
 EMPTY_UPDATE = b"\x00\x00"
 
+# Numbers and such, to match a question with its answer.
+_LONGEST_ECHO = 1024
+
 # Deeper ones are read or not by how deep the reader's own stack happens to be.
 _DEEPEST_STATE = 100
 
@@ -96,6 +99,8 @@ def decode(message: bytes | str) -> Frame:
         return Frame(kind, SyncType(step), _read_last(message, at))
     if kind == MessageType.AWARENESS:
         return Frame(kind, None, _read_last(message, at))
+    if kind == MessageType.ECHO and len(message) - at > _LONGEST_ECHO:
+        raise ProtocolError(f"An echo may have {_LONGEST_ECHO} bytes.")
     return Frame(kind, None, message[at:])
 
 
@@ -151,11 +156,18 @@ def decode_states(update: bytes) -> list[ClientState]:
 
 def encode_states(states: Iterable[ClientState]) -> bytes:
     """Write an awareness update."""
-    parts = []
-    for state in states:
-        # ASCII: half of an emoji, which a browser that cuts a name makes, has no UTF-8 but has an escape.
-        text = json.dumps(state.state, separators=(",", ":")).encode()
-        parts.append(write_uint(state.client_id) + write_uint(state.clock) + _sized(text))
+    return join_states([encode_state(state) for state in states])
+
+
+def encode_state(state: ClientState) -> bytes:
+    """Write one client's part of an awareness update."""
+    # ASCII: half of an emoji, which a browser that cuts a name makes, has no UTF-8 but has an escape.
+    text = json.dumps(state.state, separators=(",", ":")).encode()
+    return write_uint(state.client_id) + write_uint(state.clock) + _sized(text)
+
+
+def join_states(parts: Sequence[bytes]) -> bytes:
+    """An awareness update of parts that `encode_state` wrote: each is written once, for however many messages."""
     return write_uint(len(parts)) + b"".join(parts)
 
 

@@ -24,7 +24,7 @@ from .errors import (
     RtcError,
 )
 from .queries_history import Entry, History, read_history  # noqa: F401 - one door to the log
-from .schema import now, participants, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
+from .schema import now, participants, users, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
 
 # PostgreSQL's NOTIFY: ids only, never bytes. Y.js servers beside each other listen to it.
 CHANNEL = "rtc_updates"
@@ -121,7 +121,7 @@ def append(
             outcome[document_id] = error
         else:
             appended.append(f"{document_id} {generation} {max(outcome[document_id])}")
-    notify(connection, appended)
+    notify(connection, CHANNEL, appended)
     return outcome
 
 
@@ -204,13 +204,6 @@ def _row(pending: Pending, generation: int, seq: int, keys: EncryptionKeys, time
     }
 
 
-def notify(connection: Connection, payloads: Sequence[str]) -> None:
-    """Tell who listens on `CHANNEL`, with the commit: `document_id generation seq`. PostgreSQL alone can."""
-    if payloads and connection.dialect.name == "postgresql":
-        listed = func.unnest(bindparam("payloads", list(payloads), ARRAY(Text))).column_valued()
-        connection.execute(select(func.pg_notify(CHANNEL, listed)))
-
-
 def _not_yet_written(connection: Connection, updates: Sequence[Pending]) -> list[Pending]:
     """Without what an earlier try, whose answer was lost, has committed."""
     document_id = updates[0].document_id
@@ -283,7 +276,7 @@ def reset_document(connection: Connection, document_id: str) -> int:
         connection.execute(table.delete().where(table.c.document_id == document_id))
     counters = dict.fromkeys(("seq", "snapshot_seq", "snapshot_bytes", "tail_bytes"), 0)
     values = {"generation": generation + 1, "updated_at": now()} | counters
-    notify(connection, [f"{document_id} {generation + 1} 0"])
+    notify(connection, CHANNEL, [f"{document_id} {generation + 1} 0"])
     connection.execute(update(yjs_documents).filter_by(document_id=document_id).values(values))
     return generation + 1
 
@@ -338,3 +331,33 @@ def document_rights(connection: Connection, document_ids: Sequence[str]) -> Docu
 def ping(connection: Connection) -> None:
     """Ask for nothing: whether the database answers at all."""
     connection.execute(select(1))
+
+
+def display_name(connection: Connection, username: str) -> str:
+    """What people call a user; the username where nothing else is known."""
+    name = connection.execute(select(users.c.display_name).filter_by(username=username)).scalar()
+    return name or username
+
+
+def positions(connection: Connection, document_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """(generation, seq) of these documents; one that is not there does not exist."""
+    table = yjs_documents.c
+    rows = connection.execute(
+        select(table.document_id, table.generation, table.seq).where(table.document_id.in_(sorted(set(document_ids))))
+    )
+    return {row.document_id: (row.generation, row.seq) for row in rows}
+
+
+def notify(connection: Connection, channel: str, payloads: Sequence[str]) -> None:
+    """Tell who listens, with the commit; PostgreSQL alone can. A payload has less than 8000 bytes."""
+    if payloads and connection.dialect.name == "postgresql":
+        listed = func.unnest(bindparam("payloads", list(payloads), ARRAY(Text))).column_valued()
+        connection.execute(select(func.pg_notify(channel, listed)))
+
+
+def listener(connection: Connection, channels: Sequence[str]) -> None:
+    """Make this connection hear what `notify` says."""
+    for channel in channels:
+        connection.exec_driver_sql(f'LISTEN "{channel}"')
+
+

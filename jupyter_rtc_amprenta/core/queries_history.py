@@ -106,6 +106,51 @@ def read_history(
     return History(document.generation, limit, payload, entries, snapshot.created_at)
 
 
+@dataclass(frozen=True)
+class News:
+    """What the log has beyond a position.
+
+    Attributes:
+        seq: the last position now.
+        updates: what must be applied, in order, without the reader's own.
+        whole: whether these are all of the document, since the updates after the position are merged by now.
+    """
+
+    generation: int
+    seq: int
+    updates: list[bytes]
+    whole: bool = False
+
+
+def read_since(
+    connection: Connection, document_id: str, since: int, writer: str, keys: EncryptionKeys = PLAIN
+) -> News:
+    """Read what others have appended after a position, in a transaction of its own.
+
+    Args:
+        since: the position that the reader has.
+        writer: the reader's own name; what it wrote it has.
+        keys: what the document may be encrypted with.
+
+    Raises:
+        DocumentNotFound: the log has no such document.
+        EncryptionError: it can't be decrypted with these keys.
+    """
+    begin_reading(connection)
+    columns = (yjs_documents.c.generation, yjs_documents.c.seq)
+    document = connection.execute(select(*columns).filter_by(document_id=document_id)).one_or_none()
+    if document is None:
+        raise DocumentNotFound(f"There is no document {document_id}.")
+    at = {"document_id": document_id, "generation": document.generation}
+    rows = connection.execute(_rows(at, since, document.seq)).all()
+    if len(rows) == document.seq - since:
+        updates = [_entry(row, at, keys).payload for row in rows if row.writer != writer]
+        return News(document.generation, document.seq, updates)
+    # Positions have no gap: what is missing was merged, or the document was reset.
+    history = read_history(connection, document_id, keys=keys)
+    return News(history.generation, history.seq, history.updates, whole=True)
+
+
 def first_kept(connection: Connection, document_id: str, generation: int) -> int:
     """The position of the first update that is kept as such; where none is, one beyond all positions."""
     query = select(func.min(yjs_updates.c.seq)).filter_by(document_id=document_id, generation=generation)

@@ -148,6 +148,13 @@ VARIABLES: tuple[Variable, ...] = (
         _http_url,
     ),
     Variable(
+        "REDIS_URL",
+        "redis_url",
+        "",
+        "Redis, such as redis://redis:6379/0, which carries edits between Y.js servers before they are committed; "
+        "without it they follow each other by PostgreSQL's NOTIFY.",
+    ),
+    Variable(
         "RTC_SIGNING_KEY",
         "signing_key",
         "",
@@ -354,6 +361,7 @@ class Settings:
     rtc_api_url: str
     api_url: str
     hub_url: str
+    redis_url: str
     signing_key: str
     local_store: str
     shared_folder: str

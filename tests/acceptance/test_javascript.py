@@ -341,7 +341,8 @@ async def test_a_wrong_token_stops_the_client_for_good(notebook: Notebook, javas
     url, others = f"{notebook.demo.ready['yjs_url']}/doc", f"text_{uuid4().hex}"
     for token, code in (
         ("no-token", 4401),
-        (notebook.demo.ready["users"]["carol"]["token"], 4401),
+        # A Hub token says who she is; she is no participant.
+        (notebook.demo.ready["users"]["carol"]["token"], 4403),
         (document_token(notebook.demo, "carol", others), 4403),
     ):
         client = await javascript.start()

@@ -324,6 +324,22 @@ def test_a_servers_document_token_names_the_server(alices_server: Caller, docume
     assert answer["connection_url"].endswith(f"/doc/{document_id}")
 
 
+def test_a_hub_token_opens_a_document_at_the_yjs_server_as_a_document_token_does(
+    demo: RunningDemo, alice: Caller, document_id: str
+) -> None:
+    url = alice("POST", "/token", json={"document_id": document_id}).json()["connection_url"]
+
+    def status(token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        return requests.get("http" + url.removeprefix("ws"), headers=headers, timeout=20).status_code
+
+    tokens = {name: user["token"] for name, user in demo.ready["users"].items()}
+    assert status(tokens["alice"]) == 200
+    # carol is a user of the Hub too, and no participant.
+    assert status(tokens["carol"]) == 403
+    assert status("0" * 32) == 401
+
+
 def test_lists_have_a_cursor(carol: Caller) -> None:
     ids = {register(carol).json()["document_id"] for _ in range(3)}
     first = carol("GET", "/sessions", params={"limit": 2}).json()

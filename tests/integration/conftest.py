@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, insert
-from sqlalchemy.dialects import postgresql
+from support.documents import add_document
 from support.rules import Rtc
 from support.service_process import Service
 from support.yjs_client import YjsClient
 
-from jupyter_rtc_amprenta.core import queries, settings
+from jupyter_rtc_amprenta.core import settings
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.keyring import load_keyring
-from jupyter_rtc_amprenta.core.schema import now, participants, sessions, users
 from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
 from jupyter_rtc_amprenta.demo.ports import any_free_port
 from jupyterhub_service.yjs_server import YjsServer
@@ -38,7 +36,7 @@ class RunningYjs:
     async def document(self, owner: str = "alice", **others: str) -> str:
         """A new document; `others` are participants and what they may do."""
         document_id = f"text_{uuid4().hex}"
-        await self.database.run(_add_document, document_id, {owner: "read-write"} | others)
+        await self.database.run(add_document, document_id, {owner: "read-write"} | others)
         return document_id
 
     def token(self, document_id: str, user: str = "alice", permissions: str = "read-write", **more) -> str:
@@ -58,29 +56,6 @@ class RunningYjs:
         return YjsClient(
             f"ws://{self.url}/doc/{document_id}", {"Authorization": f"Bearer {token}"}, doc=more.get("doc")
         )
-
-
-def _add_document(connection: Connection, document_id: str, people: dict[str, str]) -> None:
-    queries.create_document(connection, document_id)
-    for name in people:
-        user = {"user_id": str(uuid4()), "username": name, "display_name": name, "created_at": now()}
-        connection.execute(postgresql.insert(users).values(user).on_conflict_do_nothing())
-    session = {
-        "document_id": document_id,
-        "owner": next(iter(people)),
-        "file_owner": next(iter(people)),
-        "volume": "home",
-        "file_id": document_id,
-        "document_type": "text",
-        "path": "notes.txt",
-        "title": "notes.txt",
-        "created_at": now(),
-        "last_activity": now(),
-    }
-    connection.execute(insert(sessions).values(session))
-    for name, permissions in people.items():
-        row = {"document_id": document_id, "username": name, "permissions": permissions, "joined_at": now()}
-        connection.execute(insert(participants).values(row))
 
 
 @pytest.fixture

@@ -92,10 +92,10 @@ async def test_awareness_crosses_and_vanishes_with_its_connection(yjs):
     document_id = await yjs.document()
     async with yjs.client(document_id) as one:
         async with yjs.client(document_id) as two:
-            two.present("Zoë 🦉")
-            await until(lambda: one.names() == {"Zoë 🦉"})
+            two.present("two", place="Zoë 🦉")
+            await until(lambda: [s.state["place"] for s in one.states.values()] == ["Zoë 🦉"])
             async with yjs.client(document_id) as late:
-                await until(lambda: late.names() == {"Zoë 🦉"})
+                await until(lambda: late.names() == {"alice"})
         await until(lambda: one.names() == set())
 
 

@@ -32,6 +32,7 @@ DEFAULTS = {
     "RTC_API_URL": "",
     "API_URL": "",
     "RTC_HUB_URL": "",
+    "REDIS_URL": "",
     "RTC_SIGNING_KEY": "",
     "RTC_LOCAL_STORE": "",
     "RTC_SHARED_FOLDER": "Shared with me",
@@ -99,7 +100,7 @@ def test_names_are_the_references_or_begin_with_rtc() -> None:
     names = [variable.name for variable in VARIABLES]
     assert len(set(names)) == len(names)
     assert {name for name in names if not name.startswith("RTC_")} == {
-        "YJS_SERVER_URL", "YJS_SERVER_HOST", "YJS_SERVER_PORT", "JUPYTER_COLLABORATION_YJS_URL", "API_URL",
+        "YJS_SERVER_URL", "YJS_SERVER_HOST", "YJS_SERVER_PORT", "JUPYTER_COLLABORATION_YJS_URL", "API_URL", "REDIS_URL",
     }  # fmt: skip
 
 

@@ -1,0 +1,173 @@
+"""Who is let in, as whom: a token and a document become a room, claims and a name; or a close code with a reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection as DatabaseConnection
+
+from jupyter_rtc_amprenta.core import queries
+from jupyter_rtc_amprenta.core.errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    DocumentNotFound,
+    ServiceUnavailable,
+    TokenError,
+)
+from jupyter_rtc_amprenta.core.presence import Speaker
+from jupyter_rtc_amprenta.core.protocol import CloseCode
+from jupyter_rtc_amprenta.core.queries import DocumentRights
+from jupyter_rtc_amprenta.core.tokens import DocumentClaims, Keyring
+
+from .yjs_rights import loss
+from .yjs_room import Room, close_reason
+
+if TYPE_CHECKING:
+    from .yjs_server import YjsServer
+
+
+class Refused(Exception):
+    """A client is not let in."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class HubUser:
+    """Whom a Hub token stands for; `via` is the server that holds it, or ""."""
+
+    username: str
+    via: str = ""
+
+
+# Asks the Hub about a token: TokenError, where it is not valid there; ServiceUnavailable, where the Hub is away.
+HubTokens = Callable[[str], Awaitable[HubUser]]
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A client that may enter."""
+
+    room: Room
+    claims: DocumentClaims
+    speaker: Speaker
+    hub_token: str = ""
+
+
+class Admission:
+    """The door of a Y.js server.
+
+    Args:
+        server: its rooms, its database, whether it drains.
+        keyring_provider: the keys of document tokens, or None while they are not known (the database is away).
+        hub_tokens: asks the Hub about tokens that are not ours; None: only document tokens open the door.
+    """
+
+    def __init__(
+        self,
+        server: YjsServer,
+        keyring_provider: Callable[[], Keyring | None],
+        hub_tokens: HubTokens | None = None,
+    ) -> None:
+        self.hub_tokens = hub_tokens
+        self._server = server
+        self._keyring_provider = keyring_provider
+
+    async def admit(self, document_id: str, token: str, generation: str) -> Admitted:
+        """Check the token and open the room. Whoever is admitted must tell `rooms.left` in the end.
+
+        Args:
+            generation: the one that the client asks for (`?generation=`), or "".
+
+        Raises:
+            Refused: with the close code and the reason.
+        """
+        if self._server.draining:
+            raise Refused(CloseCode.TRY_LATER, "The server is restarting; come back.")
+        try:
+            if token and token.count(".") != 2 and self.hub_tokens is not None:
+                admitted = await self._by_hub_token(self.hub_tokens, document_id, token)
+            else:
+                admitted = await self._by_document_token(document_id, token)
+        except TokenError as error:
+            raise Refused(CloseCode.NOT_AUTHENTICATED, str(error)) from None
+        except (DatabaseError, DocumentNotFound, ServiceUnavailable) as error:
+            raise Refused(*close_reason(error)) from None
+        current = admitted.room.generation
+        if not str(current) == (generation or str(current)) == str(admitted.claims.generation):
+            self._server.rooms.left(admitted.room)
+            raise Refused(CloseCode.WRONG_GENERATION, f"The document's generation is {current}.")
+        return admitted
+
+    def claims(self, token: str) -> DocumentClaims:
+        """Read a document token.
+
+        Raises:
+            TokenError: it is missing or not valid here.
+            DatabaseUnavailable: the keys are not known yet.
+        """
+        if not token:
+            raise TokenError("A document token is needed: 'Authorization: Bearer …' or '?token='.")
+        return self._keyring().document_claims(token)
+
+    def knows_person(self, token: str) -> bool:
+        """Whether this is a token of ours that stands for a person at the REST API.
+
+        Raises:
+            DatabaseUnavailable: the keys are not known yet.
+        """
+        try:
+            return bool(self._keyring().api_username(token))
+        except TokenError:
+            return False
+
+    def require_keys(self) -> None:
+        """Nobody can be let in before the keys are known.
+
+        Raises:
+            DatabaseUnavailable: they are not known yet.
+        """
+        self._keyring()
+
+    async def _by_document_token(self, document_id: str, token: str) -> Admitted:
+        claims = self.claims(token)
+        if claims.document_id != document_id:
+            raise Refused(CloseCode.NO_RIGHT, "The token is for another document.")
+        room = await self._server.rooms.open(document_id)
+        try:
+            rights, name = await self._server.database.run(_look_up, document_id, claims.username)
+        except DatabaseError:
+            # Rooms that are in memory go on without the database: nobody loses a right for that.
+            return Admitted(room, claims, Speaker(claims.username, claims.username, claims.via))
+        if lost := loss(room, claims, rights):
+            self._server.rooms.left(room)
+            raise Refused(*lost)
+        return Admitted(room, claims, Speaker(claims.username, name, claims.via))
+
+    async def _by_hub_token(self, hub_tokens: HubTokens, document_id: str, token: str) -> Admitted:
+        user = await hub_tokens(token)
+        rights, name = await self._server.database.run(_look_up, document_id, user.username)
+        if document_id not in rights.generations:
+            raise DocumentNotFound(f"There is no document {document_id}.")
+        if (permissions := rights.permissions.get((document_id, user.username))) is None:
+            raise Refused(CloseCode.NO_RIGHT, "You are not a participant of this document.")
+        room = await self._server.rooms.open(document_id)
+        claims = DocumentClaims(
+            user.username, document_id, permissions, rights.generations[document_id], user.via, math.inf
+        )
+        return Admitted(room, claims, Speaker(user.username, name, user.via), token)
+
+    def _keyring(self) -> Keyring:
+        if (keyring := self._keyring_provider()) is None:
+            raise DatabaseUnavailable("The database does not answer, so no token can be checked.")
+        return keyring
+
+
+def _look_up(connection: DatabaseConnection, document_id: str, username: str) -> tuple[DocumentRights, str]:
+    return queries.document_rights(connection, [document_id]), queries.display_name(connection, username)
