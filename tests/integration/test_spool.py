@@ -40,7 +40,8 @@ async def _die_in_an_outage(folder: Path, updates: list[bytes], keys: Encryption
         while file.read_bytes().count(b"\n") < len(updates):  # noqa: ASYNC110, ASYNC240 - no event tells it
             await asyncio.sleep(0.01)
     log._writer._task.cancel()
-    log._writer._spool._file.close()
+    with log._writer._spool._lock:  # a thread may be at it still, and would hold the file's lock
+        log._writer._spool._file.close()
     away.close()
     return file
 
