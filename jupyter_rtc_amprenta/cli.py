@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     from jupyter_rtc_amprenta.core.errors import RtcError
 
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         return options.run(options) or 0
     except KeyboardInterrupt:
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jupyter-rtc", description="Amprenta RTC: live editing across a JupyterHub."
     )
