@@ -20,8 +20,10 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/jupyter-rtc demo --dir .demo $(ARGS)
 
+# Mostly tests wait for servers, so there may be more processes than cores; files that take long come first.
+WORKERS ?= 3
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # As long as one likes: RUNS=2000.
 RUNS ?= 300
