@@ -28,10 +28,11 @@ from .core.traits import settings_of, trait
 from .directroom import DirectRoom
 from .handlers import HANDLERS
 from .homeid import read_home_id
+from .linking import Linking
 from .localstore import LocalStore
 from .readonly import mark_read_only
 from .reporter import PresenceReporter
-from .rooms import LinkedRoom, Linking
+from .rooms import LinkedRoom
 from .ystore import LinkedYStore, PostgresYStore
 
 _STOP_SECONDS = 8.0

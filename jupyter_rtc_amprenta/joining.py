@@ -12,8 +12,8 @@ from pycrdt import Doc
 from .core.content import digest, without_trust
 from .core.errors import ServiceError
 from .core.protocol import EMPTY_UPDATE
+from .linking import Linking
 from .localstore import LocalStore
-from .rooms import Linking
 
 _SUFFIXES = {"notebook": ".ipynb", "python": ".py", "markdown": ".md", "json": ".json", "text": ".txt"}
 

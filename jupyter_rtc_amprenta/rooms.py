@@ -13,66 +13,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from jupyter_server_ydoc.rooms import DocumentRoom
 from jupyter_server_ydoc.utils import LogLevel
 from jupyter_ydoc import ydocs as YDOCS
-from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Awareness, Channel, Doc
 from tornado.web import HTTPError
 
-from .client import ServiceClient
 from .core import protocol
 from .core.content import digest
 from .core.errors import ProtocolError, ServiceError, ServiceUnavailable
 from .core.protocol import MessageType
-from .core.settings import Settings
 from .filesaver import FileSaver
 from .linkawareness import LinkAwareness
 from .linked import LinkedDocument
-from .localstore import LocalStore
+from .linking import Linking
+from .perserver import per_server
 
 _RELOAD = 1003
 # The awareness clients that the browser speaks for whose message is being handled: upstream's hook for messages
 # is not told whose they are, but runs in the task that serves them.
 _SPEAKS_FOR: ContextVar[set[int]] = ContextVar("speaks_for")
-
-
-@dataclass
-class Linking:
-    """What all linked rooms of one server share.
-
-    Attributes:
-        settings: of this server.
-        home_id: of the folder that the files are in; see `homeid.py`.
-        store: the local store.
-        client: of the service and the Y.js server.
-        contents_manager: gives the server's contents manager, once it is there.
-        on_clients: called when somebody enters or leaves a room.
-        id_is_gone: whether a file id names no file any more.
-        joining: held by who puts a shared document among the files: two would put it there twice.
-        forget_tabs: after this, tabs of before are asked to reload when they come back.
-        tabs_session: what tabs of now name as their session.
-        delete_room: takes a room out of jupyter-collaboration's list, and stops it.
-        rooms: the open ones, by room id.
-    """
-
-    settings: Settings
-    home_id: str
-    store: LocalStore
-    client: ServiceClient
-    contents_manager: Callable[[], Any]
-    on_clients: Callable[[], None]
-    id_is_gone: Callable[[str], bool]
-    joining: asyncio.Lock
-    forget_tabs: Callable[[], None]
-    tabs_session: Callable[[], str]
-    delete_room: Callable[[LinkedRoom], Awaitable[None]]
-    rooms: dict[str, LinkedRoom]
 
 
 class LinkedRoom(DocumentRoom):
@@ -88,7 +51,7 @@ class LinkedRoom(DocumentRoom):
         self.ydoc = Doc()
         self.awareness = Awareness(self.ydoc)
         self.awareness.observe(self.send_server_awareness)
-        self._document = _per_server(YDOCS.get(self._file_type, YDOCS["file"]))(self.ydoc, self.awareness)
+        self._document = per_server(YDOCS.get(self._file_type, YDOCS["file"]))(self.ydoc, self.awareness)
         self._document.observe(self._on_document_change)
         self.link_awareness = LinkAwareness(self.awareness, self._tell_clients)
         self.linked = LinkedDocument(
@@ -291,40 +254,3 @@ class LinkedRoom(DocumentRoom):
 def _ask_to_reload(client: Any, text: str) -> None:
     """Close a browser's socket so that JupyterLab shows `text` and offers to reload. A close frame has 123 bytes."""
     client.close(_RELOAD, json.dumps({"reason": "rtc", "reloadable": True, "errorReason": text}))
-
-
-def _per_server(base: type[YBaseDoc]) -> type[YBaseDoc]:
-    """The document class whose server-written keys of the map `state` obey rule 10."""
-    return type(f"Linked{base.__name__}", (_PerServerState, base), {})
-
-
-class _PerServerState(YBaseDoc):
-    """`path` and `hash` go to the side document; `dirty` is written when it is true, and by who may write."""
-
-    keep: Callable[[str, Any], None]
-    may_write: Callable[[], bool]
-
-    @property
-    def path(self) -> str | None:
-        return super().path
-
-    @path.setter
-    def path(self, value: str) -> None:
-        self.keep("path", value)
-
-    @property
-    def hash(self) -> str | None:
-        return super().hash
-
-    @hash.setter
-    def hash(self, value: str) -> None:
-        self.keep("hash", value)
-
-    @property
-    def dirty(self) -> bool | None:
-        return super().dirty
-
-    @dirty.setter
-    def dirty(self, value: bool) -> None:
-        if self.dirty and not value and self.may_write():
-            self._ystate["dirty"] = False

@@ -23,7 +23,8 @@ from jupyter_server_ydoc.rooms import DocumentRoom
 from tornado.web import HTTPError
 
 from .core.errors import ConfigurationError
-from .rooms import LinkedRoom, Linking
+from .linking import Linking
+from .rooms import LinkedRoom
 
 _MAKES_ROOMS: tuple[ModuleType, ...] = (jupyter_server_ydoc.app, jupyter_server_ydoc.handlers)
 # `~=3.0`: a new major version moves what is leaned on.

@@ -28,6 +28,11 @@ class LocalFile:
     intent_digest: str | None
     intent_seq: int | None
 
+    @property
+    def may_write(self) -> bool:
+        """Whether this server's user may edit the document."""
+        return self.permissions == "read-write"
+
     def wrote(self, digest: str) -> bool:
         """Whether a file with this digest holds what this server wrote or took in last."""
         # A crash after the intent: the file may hold either.
