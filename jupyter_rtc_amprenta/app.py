@@ -26,6 +26,7 @@ from .core.logpolicy import LogPolicy
 from .core.settings import Settings
 from .core.traits import settings_of, trait
 from .directroom import DirectRoom
+from .frontend import give_colours, hide_share_button
 from .handlers import HANDLERS
 from .homeid import read_home_id
 from .linking import Linking
@@ -125,7 +126,9 @@ class RtcExtension(ExtensionApp):
             store=store,
             client=client,
             contents_manager=lambda: self.serverapp.contents_manager,
+            owner=owner,
             on_clients=self.reporter.changed,
+            on_moves=self.reporter.moved,
             id_is_gone=lambda file_id: self._file_ids().get_path(file_id) is None,
             joining=asyncio.Lock(),
             forget_tabs=lambda: upstream.forget_tabs(collaboration),
@@ -135,6 +138,8 @@ class RtcExtension(ExtensionApp):
         )
         collaboration.ystore_class = LinkedYStore.bound_to(store.log)
         self._remember_tabs_with(store, collaboration)
+        give_colours(self.serverapp.identity_provider)
+        hide_share_button(self.serverapp.web_app.settings)
         mark_read_only(self.serverapp.contents_manager, store.is_read_only)
         self.serverapp.event_logger.add_listener(schema_id=_CONTENTS_EVENTS, listener=self._follow_files)
         upstream.link_rooms(self.linking)

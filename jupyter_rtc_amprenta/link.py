@@ -76,9 +76,13 @@ class Link:
         self._admit = admit
         self._on_replaced = on_replaced
         self._socket: WebSocketClientConnection | None = None
-        self._caught_up = False
+        # What is sent now comes after our step 2; and that, and all since, was acknowledged on this connection.
+        self._caught_up = self._has_caught_up = False
         self._made = self._acknowledged = 0
-        self._asked: int | None = None
+        # Of `shared`, as it was when the last acknowledged echo was asked for: this much is committed.
+        self.acknowledged_state = protocol.EMPTY_STATE_VECTOR
+        self._asked: tuple[int, bytes] | None = None
+        self._asking: asyncio.Handle | None = None
         self._all_committed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -97,6 +101,13 @@ class Link:
         if self.state is LinkState.LIVE and self.unacknowledged:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._all_committed.wait(), timeout)
+        if self.unacknowledged:
+            log.warning(
+                "document=%s: %d edits are not known to be committed. They are kept here, and sent when it is "
+                "opened again.",
+                self.name,
+                self.unacknowledged,
+            )
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -155,7 +166,7 @@ class Link:
             self._raise_for(self._socket.close_code, self._socket.close_reason or "")
             return was_live
         finally:
-            self._caught_up = False
+            self._caught_up = self._has_caught_up = False
             self._asked = None
             self._socket.close()
             self._socket = None
@@ -196,18 +207,29 @@ class Link:
 
     def _ask_whether_committed(self) -> None:
         """One request at a time: its answer speaks for everything sent before it."""
-        if self._asked is None:
-            self._asked = self._made
-            self._send(protocol.encode_echo(protocol.write_uint(self._asked)))
+        if self._asked is None and self._asking is None:
+            # Not now: it may be an observer that calls, in which the document can't be read.
+            self._asking = asyncio.get_running_loop().call_soon(self._ask)
+
+    def _ask(self) -> None:
+        self._asking = None
+        if self._caught_up:
+            self._asked = self._made, self._document.shared.get_state()
+            self._send(protocol.encode_echo(protocol.write_uint(self._made)))
 
     def _committed(self, body: bytes) -> None:
         number, _ = protocol.read_uint(body, 0)
-        self._acknowledged = max(self._acknowledged, number)
+        if self._asked is None or self._asked[0] != number:
+            return
+        self._acknowledged, self.acknowledged_state = self._asked
         self._asked = None
         if self._acknowledged < self._made:
             self._ask_whether_committed()
-        else:
-            self._all_committed.set()
+            return
+        self._all_committed.set()
+        if not self._has_caught_up:
+            self._has_caught_up = True
+            log.info("document=%s: all that is here is committed.", self.name)
 
     def _send(self, message: bytes) -> None:
         if self._socket is None:

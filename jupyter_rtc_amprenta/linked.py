@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +25,7 @@ from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Doc, merge_updates
 
 from .client import Credentials, ServiceClient
+from .core.causal import clocks
 from .core.content import document_type, title
 from .core.errors import HistoryReplaced, ServiceUnavailable
 from .core.protocol import EMPTY_UPDATE
@@ -328,7 +330,8 @@ class LinkedDocument:
         self._store.log.forget(self.room_id)
 
     def status(self) -> dict[str, Any]:
-        """What `/rtc/status` tells of it."""
+        """What `/rtc/status` tells of it; see docs/own-server.md."""
+        acknowledged = self.link.acknowledged_state
         return {
             "room": self.room_id,
             "document_id": self.file.document_id,
@@ -338,5 +341,9 @@ class LinkedDocument:
             "link": str(self.link.state),
             "reason": self.link.reason,
             "unacknowledged": self.link.unacknowledged,
+            "acknowledged": {
+                "state_vector": b64encode(acknowledged).decode(),
+                "clocks": {str(client): clock for client, clock in clocks(acknowledged).items()},
+            },
             "saved": self.link.state is LinkState.LIVE and self.link.unacknowledged == 0,
         }

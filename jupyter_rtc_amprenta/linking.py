@@ -25,7 +25,9 @@ class Linking:
         store: the local store.
         client: of the service and the Y.js server.
         contents_manager: gives the server's contents manager, once it is there.
+        owner: the Hub user whose server this is.
         on_clients: called when somebody enters or leaves a room.
+        on_moves: called when the owner moves, or edits.
         id_is_gone: whether a file id names no file any more.
         joining: held by who puts a shared document among the files: two would put it there twice.
         forget_tabs: after this, tabs of before are asked to reload when they come back.
@@ -39,7 +41,9 @@ class Linking:
     store: LocalStore
     client: ServiceClient
     contents_manager: Callable[[], Any]
+    owner: str
     on_clients: Callable[[], None]
+    on_moves: Callable[[], None]
     id_is_gone: Callable[[str], bool]
     joining: asyncio.Lock
     forget_tabs: Callable[[], None]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_server_ydoc.rooms import DocumentRoom
@@ -31,11 +32,34 @@ from .linkawareness import LinkAwareness
 from .linked import LinkedDocument
 from .linking import Linking
 from .perserver import per_server
+from .places import Places
+from .retraction import Retraction
 
 _RELOAD = 1003
-# The awareness clients that the browser speaks for whose message is being handled: upstream's hook for messages
-# is not told whose they are, but runs in the task that serves them.
-_SPEAKS_FOR: ContextVar[set[int]] = ContextVar("speaks_for")
+
+
+@dataclass
+class Browser:
+    """One browser's connection to a room.
+
+    Attributes:
+        channel: upstream's handler of its socket.
+        speaks_for: the awareness clients that it has told of.
+        retraction: takes back what it types without the right; made when that first happens.
+    """
+
+    channel: Any
+    speaks_for: set[int] = field(default_factory=set)
+    retraction: Retraction | None = None
+
+    @property
+    def username(self) -> str | None:
+        """Whose browser it is."""
+        return getattr(self.channel.current_user, "username", None)
+
+
+# Whose message is being handled: upstream's hook for messages is not told, but runs in the task that serves them.
+_BROWSER: ContextVar[Browser | None] = ContextVar("browser", default=None)
 
 
 class LinkedRoom(DocumentRoom):
@@ -54,6 +78,7 @@ class LinkedRoom(DocumentRoom):
         self._document = per_server(YDOCS.get(self._file_type, YDOCS["file"]))(self.ydoc, self.awareness)
         self._document.observe(self._on_document_change)
         self.link_awareness = LinkAwareness(self.awareness, self._tell_clients)
+        self.places = Places(self._document)
         self.linked = LinkedDocument(
             room_id,
             self.linking.home_id,
@@ -133,13 +158,13 @@ class LinkedRoom(DocumentRoom):
             return
         if (present := self.link_awareness.present()) is not None:
             await channel.send(present)
-        speaks_for: set[int] = set()
-        _SPEAKS_FOR.set(speaks_for)
+        browser = Browser(channel)
+        _BROWSER.set(browser)
         self.linking.on_clients()
         try:
             await super().serve(channel)
         finally:
-            self.link_awareness.left(speaks_for)
+            self.link_awareness.left(browser.speaks_for)
             self.linking.on_clients()
 
     async def stop(self) -> None:
@@ -172,14 +197,34 @@ class LinkedRoom(DocumentRoom):
         A reader's edits go no further than this socket (rule 7); an empty step 2 is normal. What is malformed
         is left out, since upstream would fail on it.
         """
+        browser = _BROWSER.get()
+        assert browser is not None
         try:
             frame = protocol.decode(message)
             if frame.type == MessageType.AWARENESS:
-                _SPEAKS_FOR.get().update(state.client_id for state in protocol.decode_states(frame.body))
-        except ProtocolError as error:
+                browser.speaks_for.update(state.client_id for state in protocol.decode_states(frame.body))
+                if browser.username == self.linking.owner:
+                    self.linking.on_moves()
+            if frame.edits and self._stopping is None and not self.linked.may_write:
+                self._take_back(browser, frame.body)
+        except (ProtocolError, ValueError) as error:
             self.log.warning("A browser's message in room %s is left out: %s", self.room_id, error)
             return True
         return frame.edits and (self._stopping is not None or not self.linked.may_write)
+
+    def _take_back(self, browser: Browser, update: bytes) -> None:
+        """Make what a reader has typed vanish from their page.
+
+        Raises:
+            ValueError: it is no Yjs update.
+        """
+        if browser.retraction is None:
+            browser.retraction = Retraction(self.ydoc, YDOCS.get(self._file_type, YDOCS["file"]))
+        taken_back = browser.retraction.take_back(update)
+        if taken_back is None:
+            _ask_to_reload(browser.channel, "You may only read this. Reload it; nothing was changed.")
+        elif taken_back != protocol.EMPTY_UPDATE:
+            self.create_task(browser.channel.send(protocol.encode_update(taken_back)))
 
     def _tell_clients(self, message: bytes) -> None:
         for client in list(self.clients):
@@ -189,7 +234,13 @@ class LinkedRoom(DocumentRoom):
 
     def _on_document_change(self, target: str, event: Any) -> None:
         # Servers and browsers write `state` too: were it saved for, two linked rooms would save each other for ever.
-        if target != "state" and self.ready and self._autosave():
+        if target == "state" or not self.ready:
+            return
+        browser = _BROWSER.get()
+        if browser is not None and browser.username == self.linking.owner and not self.linked.split.filling:
+            self.places.edited(target, event)
+            self.linking.on_moves()
+        if self._autosave():
             self.saver.content_changed(self._save_delay)
 
     def _autosave(self) -> bool:
