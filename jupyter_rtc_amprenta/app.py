@@ -44,6 +44,7 @@ _SETTINGS = (
     "rtc_api_url",
     "local_store",
     "shared_folder",
+    "service_name",
     "heartbeat_seconds",
     "open_timeout",
     "max_pending_bytes",
@@ -69,6 +70,7 @@ class RtcExtension(ExtensionApp):
     rtc_api_url = trait("rtc_api_url")
     local_store = trait("local_store")
     shared_folder = trait("shared_folder")
+    service_name = trait("service_name")
     heartbeat_seconds = trait("heartbeat_seconds")
     open_timeout = trait("open_timeout")
     max_pending_bytes = trait("max_pending_bytes")
@@ -139,7 +141,6 @@ class RtcExtension(ExtensionApp):
         collaboration.ystore_class = LinkedYStore.bound_to(store.log)
         self._remember_tabs_with(store, collaboration)
         give_colours(self.serverapp.identity_provider)
-        hide_share_button(self.serverapp.web_app.settings)
         mark_read_only(self.serverapp.contents_manager, store.is_read_only)
         self.serverapp.event_logger.add_listener(schema_id=_CONTENTS_EVENTS, listener=self._follow_files)
         upstream.link_rooms(self.linking)
@@ -189,6 +190,8 @@ class RtcExtension(ExtensionApp):
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         if self.reporter is not None:
             self.reporter.start()
+            # By now the Hub's own extension has put its hook there, which it does without looking.
+            hide_share_button(serverapp.web_app.settings)
 
     async def stop_extension(self) -> None:
         """Flush every room within a deadline, and say goodbye."""

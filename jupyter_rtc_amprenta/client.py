@@ -158,7 +158,10 @@ class ServiceClient:
         credentials = await self.credentials(document_id)
         headers = {"Authorization": f"Bearer {credentials.token}"} | options.pop("headers", {})
         url = "http" + self.document_url(document_id).removeprefix("ws")
-        return await _fetch(HTTPRequest(url, method, headers=headers, **options))
+        try:
+            return await _fetch(HTTPRequest(url, method, headers=headers, **options))
+        except ServiceUnavailable as error:
+            raise ServiceUnavailable(str(error), error.status, "yjs_unavailable") from None
 
 
 async def _fetch(request: HTTPRequest) -> HTTPResponse:

@@ -28,6 +28,7 @@ from .readonly import MAY_WRITE
 log = logging.getLogger(__name__)
 
 _LONGEST_RETRY_SECONDS = 300.0
+NO_LONGER_SHARED = " (no longer shared)"
 
 
 class FileSaver:
@@ -228,6 +229,24 @@ class FileSaver:
             manager.save({"format": self._format, "type": self._type, "content": content}, copy)
         )
         log.warning("%s held what could not be merged; it is kept as %s.", path, copy)
+
+    async def mark_name(self) -> None:
+        """The name of a copy says whether it is shared no longer. Nobody has it open when this is called.
+
+        Raises:
+            HTTPError, OSError: the file can't be renamed.
+        """
+        path = PurePosixPath(self._file.path)
+        stem = path.stem.removesuffix(NO_LONGER_SHARED)
+        if self._linked.file.ended:
+            stem += NO_LONGER_SHARED
+        if self._linked.file.own or stem == path.stem:
+            return
+        manager = self._contents_manager()
+        folder = "" if str(path.parent) == "." else str(path.parent)
+        name = await ensure_async(manager.increment_filename(stem + path.suffix, path=folder))
+        await ensure_async(manager.rename(str(path), str(path.with_name(name))))
+        log.info("%s is %s now.", path, name)
 
     def give_up(self) -> None:
         """There is no file any more."""

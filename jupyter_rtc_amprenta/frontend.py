@@ -5,14 +5,20 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from jupyter_server.auth import IdentityProvider, User
+from jupyter_server.serverapp import ServerApp
+from jupyter_server.utils import url_path_join
 
 # The button offers the URL, with a token, or a Hub share, of the whole server: the kernels and all files. Documents
 # are shared at the service.
 HIDDEN_PLUGINS = ("@jupyter/collaboration-extension:shared-link",)
 # As many as JupyterLab's themes have for people.
 _COLOURS = 7
+
+# Which of the two a file is opened with in Notebook 7.
+_NOTEBOOK_SUFFIX = ".ipynb"
 
 Hook = Callable[[Any, dict[str, Any]], dict[str, Any]]
 
@@ -31,6 +37,17 @@ def give_colours(identity_provider: IdentityProvider) -> None:
         return model | {"color": model.get("color") or colour_of(user.username)}
 
     identity_provider.identity_model = identity_model  # type: ignore[method-assign]
+
+
+def document_url(serverapp: ServerApp, path: str) -> str:
+    """Where a file of this server is opened: in Notebook 7 where the server begins with it, else in JupyterLab."""
+    begins_with_notebook = serverapp.default_url.startswith(("/tree", "/notebooks", "/edit"))
+    installed = serverapp.extension_manager.extension_apps
+    if "notebook" in installed and (begins_with_notebook or "lab" not in installed):
+        page = "notebooks" if path.endswith(_NOTEBOOK_SUFFIX) else "edit"
+    else:
+        page = "lab/tree"
+    return url_path_join(serverapp.base_url, page, quote(path))
 
 
 def hide_share_button(settings: dict[str, Any]) -> None:

@@ -55,6 +55,7 @@ class Link:
             document's URL and the credentials. Its ServiceUnavailable means "try again", its ServiceError
             "refused", its HistoryReplaced that this room's history is not the document's.
         on_replaced: called once when the room must be built anew; the link has ended then.
+        on_refused: called with each refusal; its status is HTTP's, or the close code.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Link:
         awareness: LinkAwareness,
         admit: Callable[[], Awaitable[tuple[str, Credentials]]],
         on_replaced: Callable[[str], None],
+        on_refused: Callable[[ServiceError], None],
     ) -> None:
         self.name = name
         self.state = LinkState.CONNECTING
@@ -75,6 +77,7 @@ class Link:
         self._awareness = awareness
         self._admit = admit
         self._on_replaced = on_replaced
+        self._on_refused = on_refused
         self._socket: WebSocketClientConnection | None = None
         # What is sent now comes after our step 2; and that, and all since, was acknowledged on this connection.
         self._caught_up = self._has_caught_up = False
@@ -136,6 +139,7 @@ class Link:
                 self._become(LinkState.OFFLINE, str(error))
             except ServiceError as error:
                 self._become(LinkState.REFUSED, str(error))
+                self._on_refused(error)
                 delay = _REFUSED_RETRY_SECONDS
             except (
                 Exception

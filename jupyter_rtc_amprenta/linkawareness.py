@@ -77,7 +77,7 @@ class LinkAwareness:
             for client, state in self._awareness.states.items()
             if client not in self._remote and _user(state).get("username") == username
         ]
-        last = max(mine, key=lambda client: self._awareness.meta[client]["last_updated"], default=None)
+        last = max(mine, key=lambda client: self._awareness.meta[client]["lastUpdated"], default=None)
         return None if last is None else self._awareness.states[last]
 
     def present(self) -> bytes | None:

@@ -27,8 +27,8 @@ from pycrdt import Doc, merge_updates
 from .client import Credentials, ServiceClient
 from .core.causal import clocks
 from .core.content import document_type, title
-from .core.errors import HistoryReplaced, ServiceUnavailable
-from .core.protocol import EMPTY_UPDATE
+from .core.errors import HistoryReplaced, ServiceError, ServiceUnavailable
+from .core.protocol import EMPTY_UPDATE, CloseCode
 from .core.queries import History
 from .core.queries_local import LocalFile
 from .filerecord import FileContent, FileRecord, FileVerdict
@@ -42,6 +42,13 @@ log = logging.getLogger(__name__)
 # A document that is at the Y.js server alone may be large: it gets this long.
 _HISTORY_SECONDS = 60.0
 _FLUSH_SECONDS = 3.0
+# What a refusal means for good, by the service's code or the Y.js server's close code.
+_ENDED: dict[str | int, str] = {
+    "not_a_participant": "removed",
+    "session_not_found": "deleted",
+    CloseCode.NO_RIGHT: "removed",
+    CloseCode.NO_DOCUMENT: "deleted",
+}
 
 
 class LinkedDocument:
@@ -57,6 +64,7 @@ class LinkedDocument:
         open_timeout: how long opening waits for the Y.js server, in seconds.
         on_replaced: called when the document must be opened anew.
         on_rights_changed: called with what this server's user may do now, while the document is open.
+        on_ended: called when this server's user takes part no longer, with `removed` or `deleted`.
         on_dropped: called before a history is dropped that browsers may hold.
         id_is_gone: whether a file id names no file any more.
     """
@@ -72,19 +80,21 @@ class LinkedDocument:
         open_timeout: float,
         on_replaced: Callable[[str], None],
         on_rights_changed: Callable[[str], None],
+        on_ended: Callable[[str], None],
         on_dropped: Callable[[], None],
         id_is_gone: Callable[[str], bool],
     ) -> None:
         self.room_id = room_id
         self.split = SplitDocument(document.ydoc, self._keep_shared, self._keep_side)
         self.record = FileRecord(room_id, store, self.split, self.content, self._position_now)
-        self.link = Link(room_id, self.split, awareness, self._admit, on_replaced)
+        self.link = Link(room_id, self.split, awareness, self._admit, on_replaced, self._refused)
         self._home_id = home_id
         self._store = store
         self._client = client
         self._document = document
         self._open_timeout = open_timeout
         self._on_rights_changed = on_rights_changed
+        self._on_ended = on_ended
         self._on_dropped = on_dropped
         self._id_is_gone = id_is_gone
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
@@ -103,7 +113,7 @@ class LinkedDocument:
         self.dropped: Any = None
         self._seed: bytes | None = None
         self._shows_file = False
-        self._noting: asyncio.Future[LocalFile] | None = None
+        self._noting: asyncio.Future[Any] | None = None
 
     @property
     def file(self) -> LocalFile:
@@ -176,14 +186,25 @@ class LinkedDocument:
         assert document_id is not None
         credentials = await self._client.credentials(document_id, renew=True)
         changed = credentials.permissions != self.file.permissions
-        if changed:
-            await self.record.change(permissions=credentials.permissions)
+        if changed or self.file.ended:
+            await self.record.change(permissions=credentials.permissions, ended=None)
         async with self._deciding:
             open_before = self._decided
             await self._decide(document_id, credentials)
         if changed and open_before:
             self._on_rights_changed(credentials.permissions)
         return self._client.document_url(document_id), credentials
+
+    def _refused(self, error: ServiceError) -> None:
+        ended = _ENDED.get(error.code or error.status)
+        if ended is not None and not self.file.own and self.file.ended is None:
+            self._noting = asyncio.ensure_future(self._end(ended))
+
+    async def _end(self, ended: str) -> None:
+        """This server's user takes part no longer. The file stays, and is theirs alone."""
+        log.warning("document=%s: it is shared no longer (%s); %s stays.", self.room_id, ended, self.file.path)
+        await self.record.change(ended=ended, permissions="read-write")
+        self._on_ended(ended)
 
     async def _register(self) -> None:
         path, content = self._on_disk.path, self._on_disk.content
@@ -337,6 +358,7 @@ class LinkedDocument:
             "document_id": self.file.document_id,
             "path": self.file.path,
             "permissions": self.file.permissions,
+            "ended": self.file.ended,
             "generation": self.file.generation,
             "link": str(self.link.state),
             "reason": self.link.reason,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Set
 from typing import Any
 
@@ -11,6 +13,8 @@ from pycrdt import Assoc, Text
 
 # More of them at once are a number.
 _MOST_NAMED = 5
+# Who types edits all the time: it is told so often at most.
+_EDITS_SECONDS = 60.0
 
 
 class Places:
@@ -25,6 +29,7 @@ class Places:
         self._is_notebook = isinstance(document, YNotebook)
         # Cells by their number from 0, or offsets in a text's bytes.
         self._edited: set[int] = set()
+        self._told_at = -math.inf
         self._head: Any = None
         self._cell: int | None = None
 
@@ -37,13 +42,18 @@ class Places:
             self._edited = {_offset(event)}
 
     def take_edited(self) -> set[int]:
-        """What was edited since this was called last, for `words`."""
+        """What was edited and is to be told now, for `words`."""
+        if not self._edited or time.monotonic() - self._told_at < _EDITS_SECONDS:
+            return set()
+        self._told_at = time.monotonic()
         taken, self._edited = self._edited, set()
         return taken
 
     def give_back(self, edited: set[int]) -> None:
         """What was taken could not be told to anybody."""
-        self._edited |= edited
+        if edited:
+            self._edited |= edited
+            self._told_at = -math.inf
 
     def words(self, edited: Set[int]) -> str | None:
         """Such as `cells 2 and 5`, or `line 12`; None: nowhere."""

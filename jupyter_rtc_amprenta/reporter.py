@@ -76,7 +76,10 @@ class PresenceReporter:
             await self._wait_until_due()
             self._reported_at = time.monotonic()
             self._due = self._reported_at + self._heartbeat_seconds
-            await self._report(self._present())
+            try:
+                await self._report(self._present())
+            except Exception:  # awareness holds whatever browsers say; a report that fails must not be the last one
+                log.exception("Presence could not be gathered")
 
     async def _wait_until_due(self) -> None:
         while (seconds := self._due - time.monotonic()) > 0:

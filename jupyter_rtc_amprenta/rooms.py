@@ -89,6 +89,7 @@ class LinkedRoom(DocumentRoom):
             self.linking.settings.open_timeout,
             self._begin_anew,
             self._rights_changed,
+            self._ended,
             self.linking.forget_tabs,
             self.linking.id_is_gone,
         )
@@ -178,6 +179,7 @@ class LinkedRoom(DocumentRoom):
             if self.ready:
                 try:
                     await self.saver.finish()
+                    await self.saver.mark_name()
                 except Exception:
                     self.log.exception("Room %s: its last save failed", self.room_id)
             try:
@@ -296,10 +298,22 @@ class LinkedRoom(DocumentRoom):
             _ask_to_reload(client, "The file of this document was deleted.")
         await self.linking.delete_room(self)
 
+    def _ended(self, ended: str) -> None:
+        """It is no document any more, here: the file is what is left."""
+        for client in list(self.clients):
+            _ask_to_reload(client, _ENDED[ended])
+
     def _rights_changed(self, permissions: str) -> None:
         """What a browser typed while it might only read was dropped, and has left a gap: it begins afresh."""
         for client in list(self.clients):
             _ask_to_reload(client, f"Your right to this document has changed: {permissions}.")
+
+
+# At most 67 characters: see `_ask_to_reload`.
+_ENDED = {
+    "removed": "You take part no longer. This copy is yours, and no longer shared.",
+    "deleted": "The document was deleted. This copy is yours, and no longer shared.",
+}
 
 
 def _ask_to_reload(client: Any, text: str) -> None:

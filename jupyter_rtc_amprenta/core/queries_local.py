@@ -20,6 +20,7 @@ class LocalFile:
     generation: int
     permissions: str
     own: bool
+    ended: str | None
     registered_as: str | None
     others: bool
     saved_digest: str | None
