@@ -42,8 +42,9 @@ def give_colours(identity_provider: IdentityProvider) -> None:
 def document_url(serverapp: ServerApp, path: str) -> str:
     """Where a file of this server is opened: in Notebook 7 where the server begins with it, else in JupyterLab."""
     begins_with_notebook = serverapp.default_url.startswith(("/tree", "/notebooks", "/edit"))
-    installed = serverapp.extension_manager.extension_apps
-    if "notebook" in installed and (begins_with_notebook or "lab" not in installed):
+    extensions = serverapp.extension_manager.extensions
+    enabled = {name for name, extension in extensions.items() if extension.enabled}
+    if "notebook" in enabled and (begins_with_notebook or "jupyterlab" not in enabled):
         page = "notebooks" if path.endswith(_NOTEBOOK_SUFFIX) else "edit"
     else:
         page = "lab/tree"

@@ -48,7 +48,8 @@ class JoinHandler(JupyterHandler):
             self._show(page, document_id, left.path)
         except (RtcError, HTTPError, OSError) as error:
             self.log.warning("join %s: %s", document_id, error)
-            self._show(replace(joinpages.explain(error), detail=_detail(error)), document_id)
+            page = joinpages.explain(error)
+            self._show(replace(page, detail="" if page.explains_all else _detail(error)), document_id)
         else:
             self.redirect(document_url(self.serverapp, path))
 

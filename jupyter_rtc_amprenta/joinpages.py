@@ -59,6 +59,11 @@ class Page:
     links: Sequence[Link] = ()
     detail: str = ""
 
+    @property
+    def explains_all(self) -> bool:
+        """Whether nobody has to look further: it is about who may do what."""
+        return self.status in (403, 404)
+
     def html(self) -> str:
         """The page. Whatever stands in it is escaped."""
         return _TEMPLATES.get_template("join.html").render(page=self, style=_Safe(_STYLE))
