@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import StrEnum
 
+from pycrdt import merge_updates
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
@@ -33,6 +34,9 @@ _REFUSED_RETRY_SECONDS = 60.0
 _CONNECT_SECONDS = 10.0
 _PING_SECONDS = 20.0
 _LARGEST_MESSAGE = 2**30
+# The first edit after a pause goes at once; those that follow within this leave together. A progress bar makes a
+# hundred a second, and the Y.js server takes a bounded number of messages.
+_TOGETHER_SECONDS = 0.02
 
 
 class LinkState(StrEnum):
@@ -86,6 +90,9 @@ class Link:
         self.acknowledged_state = protocol.EMPTY_STATE_VECTOR
         self._asked: tuple[int, bytes] | None = None
         self._asking: asyncio.Handle | None = None
+        self._unsent: list[bytes] = []
+        self._sent_at = 0.0
+        self._sending: asyncio.TimerHandle | None = None
         self._all_committed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -119,8 +126,22 @@ class Link:
         """An update that this server made. What can't be sent now goes with the next step 2."""
         self._made += 1
         self._all_committed.clear()
-        if self._caught_up:
-            self._send(protocol.encode_update(update))
+        if not self._caught_up:
+            return
+        self._unsent.append(update)
+        if self._sending is None:
+            loop = asyncio.get_running_loop()
+            wait = self._sent_at + _TOGETHER_SECONDS - loop.time()
+            if wait <= 0:
+                self._send_unsent()
+            else:
+                self._sending = loop.call_later(wait, self._send_unsent)
+
+    def _send_unsent(self) -> None:
+        updates, self._unsent, self._sending = self._unsent, [], None
+        if updates:
+            self._sent_at = asyncio.get_running_loop().time()
+            self._send(protocol.encode_update(updates[0] if len(updates) == 1 else merge_updates(*updates)))
             self._ask_whether_committed()
 
     async def _run(self) -> None:
@@ -171,7 +192,8 @@ class Link:
             return was_live
         finally:
             self._caught_up = self._has_caught_up = False
-            self._asked = None
+            # The next step 2 has it all.
+            self._asked, self._unsent = None, []
             self._socket.close()
             self._socket = None
             self._awareness.disconnected()
@@ -217,7 +239,8 @@ class Link:
 
     def _ask(self) -> None:
         self._asking = None
-        if self._caught_up:
+        # What is made and not sent would be said to be committed by the answer: it is asked when that was sent.
+        if self._caught_up and self._asked is None and not self._unsent:
             self._asked = self._made, self._document.shared.get_state()
             self._send(protocol.encode_echo(protocol.write_uint(self._made)))
 
