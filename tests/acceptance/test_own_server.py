@@ -7,12 +7,15 @@ import asyncio
 import base64
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pycrdt import Assoc, Map, Text
-from support.people import BrowserRoom, Person
+from support.people import BrowserRoom, Person, sources
 from support.running_demo import RunningDemo
+from support.shared_notebook import server_of
+from support.stock_server import StockServer
 from support.yjs_client import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance, pytest.mark.timeout(300)]
@@ -206,3 +209,54 @@ async def test_a_progress_bar_leaves_the_others_at_work(sharing: Sharing) -> Non
     assert lost == [], "the link has never been sent away for its pace"
     await at_alice.close()
     await at_bob.close()
+
+
+async def test_it_is_adopted_and_given_up_without_a_trace_in_the_files(sharing: Sharing) -> None:
+    """A notebook with a history in jupyter-collaboration's own store, and a tab that was open across both changes."""
+    alice, name = sharing.alice, "own-adopted.ipynb"
+    (alice.home / name).write_text(NOTEBOOK)
+    process = server_of(alice.demo, "alice")
+    folder = Path(process.cwd())
+    stock = StockServer(alice.home, folder, process.environ())
+    alice.stop_server()
+    with stock:
+        tab, session = await stock.open(name)
+        tab.type_into(0, "# stock\n")
+        await until(lambda: sources(alice.file(name))[0].startswith("# stock\n"), "saved by the stock server")
+        await until(lambda: (folder / ".jupyter_ystore.db").exists(), "its store is there")
+        await tab.close()
+    before = sources(alice.file(name))
+
+    await asyncio.to_thread(alice.start_server)
+    old = BrowserRoom(room_url(alice, session), alice.token, "notebook", tab.doc)
+    await old.connect()
+    await until(lambda: old.close_code == RELOAD, "the tab from before must reload")
+    await old.close()
+    at_alice = await alice.open(name)
+    await until(lambda: sources(at_alice.contents()) == before, "what the file held, once")
+    at_alice.type_into(1, "# linked\n")
+    await until(lambda: sharing.document(alice, name)["saved"], every=0.1)
+    await until(lambda: sources(alice.file(name))[1].startswith("# linked\n"))
+    await at_alice.close()
+    before = sources(alice.file(name))
+
+    alice.stop_server()
+    with stock:
+        tab, _ = await stock.open(name)
+        assert sources(tab.contents()) == before
+        tab.type_into(2, "# stock again\n")
+        await until(lambda: sources(alice.file(name))[2].startswith("# stock again\n"))
+        await tab.close()
+    await asyncio.to_thread(alice.start_server)
+    at_alice = await alice.open(name)
+    expected = [before[0], before[1], f"# stock again\n{before[2]}", before[3]]
+    await until(lambda: sources(at_alice.contents()) == expected, "merged as a change from outside")
+    assert [path.name for path in alice.home.glob("own-adopted*")] == [name], "nothing was kept beside"
+    await at_alice.close()
+
+
+def room_url(person: Person, session: dict[str, Any]) -> str:
+    """Where a tab comes back to that has another server's session."""
+    websocket = "ws" + person.server_url.removeprefix("http")
+    room = f"json:notebook:{session['fileId']}"
+    return f"{websocket}api/collaboration/room/{room}?sessionId={session['sessionId']}"
