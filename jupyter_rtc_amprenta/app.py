@@ -31,6 +31,7 @@ from .handlers import HANDLERS
 from .homeid import read_home_id
 from .linking import Linking
 from .localstore import LocalStore
+from .panel import Panel
 from .readonly import mark_read_only
 from .reporter import PresenceReporter
 from .rooms import LinkedRoom
@@ -88,6 +89,7 @@ class RtcExtension(ExtensionApp):
     direct_log: DocumentLog | None = None
     leases: LeaseKeeper | None = None
     reporter: PresenceReporter | None = None
+    panel: Panel | None = None
 
     def initialize_settings(self) -> None:
         """Choose the mode and put ours in upstream's place, before upstream makes its handlers."""
@@ -138,6 +140,7 @@ class RtcExtension(ExtensionApp):
             delete_room=lambda room: collaboration.ywebsocket_server.delete_room(room=room),
             rooms=rooms,
         )
+        self.panel = Panel(rooms, lambda: upstream.global_room(collaboration))
         collaboration.ystore_class = LinkedYStore.bound_to(store.log)
         self._remember_tabs_with(store, collaboration)
         give_colours(self.serverapp.identity_provider)
@@ -188,8 +191,9 @@ class RtcExtension(ExtensionApp):
         self.log.info("Amprenta RTC keeps documents in PostgreSQL")
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
-        if self.reporter is not None:
+        if self.reporter is not None and self.panel is not None:
             self.reporter.start()
+            self.panel.start()
             # By now the Hub's own extension has put its hook there, which it does without looking.
             hide_share_button(serverapp.web_app.settings)
 
@@ -199,7 +203,8 @@ class RtcExtension(ExtensionApp):
             rooms = [asyncio.create_task(room.stop()) for room in self.linking.rooms.values()]
             if rooms:
                 await asyncio.wait(rooms, timeout=_STOP_SECONDS)
-            if self.reporter is not None:
+            if self.reporter is not None and self.panel is not None:
+                await self.panel.stop()
                 await self.reporter.stop()
             await self.linking.store.close()
             upstream.unlink_rooms()

@@ -80,6 +80,11 @@ class LinkAwareness:
         last = max(mine, key=lambda client: self._awareness.meta[client]["lastUpdated"], default=None)
         return None if last is None else self._awareness.states[last]
 
+    def elsewhere(self) -> list[dict[str, Any]]:
+        """The users who are here from other servers, one entry for each of their windows."""
+        states = (self._awareness.states.get(client) for client in self._remote)
+        return [user for state in states if (user := _user(state))]
+
     def present(self) -> bytes | None:
         """A message of all states that the room knows, for a browser that has just come; None: nobody is here."""
         states = [
