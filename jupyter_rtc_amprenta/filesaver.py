@@ -21,12 +21,14 @@ from jupyter_ydoc.ybasedoc import YBaseDoc
 from tornado.web import HTTPError
 
 from .core.content import digest, without_trust
-from .linked import FileContent, FileVerdict, LinkedDocument
+from .filerecord import FileContent, FileVerdict
+from .linked import LinkedDocument
 from .readonly import MAY_WRITE
 
 log = logging.getLogger(__name__)
 
 _LONGEST_RETRY_SECONDS = 300.0
+NO_LONGER_SHARED = " (no longer shared)"
 
 
 class FileSaver:
@@ -150,8 +152,8 @@ class FileSaver:
         """
         self._unsaved = False
         content = self._linked.content()
-        await self._linked.intend_to_save(digest(content, self._type))
-        if not self._linked.vouches:
+        await self._linked.record.intend_to_save(digest(content, self._type))
+        if not self._linked.record.vouches:
             content = without_trust(content, self._type)
         model = {"format": self._format, "type": self._type, "content": content}
         # The copy of what one may only read is kept up to date all the same.
@@ -161,14 +163,14 @@ class FileSaver:
                 raise OutOfBandChanges
             saved = await self._file.maybe_save_content(model)
         except OutOfBandChanges:
-            await self._linked.withdraw_intent()
+            await self._linked.record.withdraw_intent()
             return False
         if saved is None:
             log.warning("%s is not writable: its document is kept, its file is not.", self._file.path)
             # Not writable, or the write was cancelled in its middle, which upstream's loader does not tell apart:
             # the intent stays, so that the file is recognised whichever content it holds.
             return True
-        await self._linked.saved()
+        await self._linked.record.saved()
         self._hash = saved["hash"]
         self._document.hash = self._hash
         self._document.dirty = False
@@ -206,10 +208,10 @@ class FileSaver:
         self._outside = False
         if self._linked.file.wrote(on_disk.digest):
             return False
-        if await self._linked.shows(on_disk):
+        if await self._linked.record.shows(on_disk):
             return False
         log.info("%s was changed outside; its changes are merged.", self._file.path)
-        if not await self._linked.take_in(on_disk):
+        if not await self._linked.record.take_in(on_disk):
             await self.keep_beside(on_disk.content)
         return True
 
@@ -227,6 +229,24 @@ class FileSaver:
             manager.save({"format": self._format, "type": self._type, "content": content}, copy)
         )
         log.warning("%s held what could not be merged; it is kept as %s.", path, copy)
+
+    async def mark_name(self) -> None:
+        """The name of a copy says whether it is shared no longer. Nobody has it open when this is called.
+
+        Raises:
+            HTTPError, OSError: the file can't be renamed.
+        """
+        path = PurePosixPath(self._file.path)
+        stem = path.stem.removesuffix(NO_LONGER_SHARED)
+        if self._linked.file.ended:
+            stem += NO_LONGER_SHARED
+        if self._linked.file.own or stem == path.stem:
+            return
+        manager = self._contents_manager()
+        folder = "" if str(path.parent) == "." else str(path.parent)
+        name = await ensure_async(manager.increment_filename(stem + path.suffix, path=folder))
+        await ensure_async(manager.rename(str(path), str(path.with_name(name))))
+        log.info("%s is %s now.", path, name)
 
     def give_up(self) -> None:
         """There is no file any more."""

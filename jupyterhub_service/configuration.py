@@ -158,7 +158,11 @@ def _grant_to_users(c: Config, scopes: list[str]) -> None:
 
 def _prepare_servers(c: Config, service_name: str, settings: Settings, api_url: str) -> None:
     access = _access(service_name)
-    environment = {"JUPYTER_COLLABORATION_YJS_URL": settings.yjs_server_url, "RTC_API_URL": api_url}
+    environment = {
+        "JUPYTER_COLLABORATION_YJS_URL": settings.yjs_server_url,
+        "RTC_API_URL": api_url,
+        "RTC_SERVICE_NAME": service_name,
+    }
     # A class's own section, such as c.DockerSpawner, wins over c.Spawner: what is set there is extended too.
     own = [name for name in c if name.endswith("Spawner") and name != "Spawner"]
     for section in [c.Spawner, *(c[name] for name in own)]:

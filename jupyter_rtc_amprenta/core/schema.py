@@ -314,6 +314,8 @@ local_files = Table(
     Column("permissions", String(20), nullable=False, server_default="read-write"),
     # Whether the file is its owner's, rather than a copy that a participant has joined.
     Column("own", Boolean, nullable=False, server_default=true()),
+    # Why it is a document no longer: `removed` (its user was) or `deleted` (it was). The file stays, as a copy.
+    Column("ended", String(20)),
     # The name under which the service knows the file: its room's at the time; file ids may be lost since.
     Column("registered_as", String(200)),
     # Whether somebody else's edits have come: from then on no content is signed as trusted here.

@@ -332,6 +332,12 @@ VARIABLES: tuple[Variable, ...] = (
         _seconds,
     ),
     Variable(
+        "RTC_SERVICE_NAME",
+        "service_name",
+        "rtc",
+        "On users' servers: the service's name at the Hub, where its pages are; set by configure(c).",
+    ),
+    Variable(
         "RTC_HEARTBEAT_SECONDS",
         "heartbeat_seconds",
         15.0,
@@ -388,6 +394,7 @@ class Settings:
     audit_days: int
     activity_days: int
     token_seconds: float
+    service_name: str
     heartbeat_seconds: float
     open_timeout: float
 

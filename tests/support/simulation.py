@@ -61,7 +61,7 @@ class PlayedService(ServiceClient):
         rights = await self._hub.database.run(queries.document_rights, [document_id])
         permissions = rights.permissions.get((document_id, self._user))
         if permissions is None:
-            raise ServiceError("not a participant", 403)
+            raise ServiceError("not a participant", 403, "not_a_participant")
         generation = rights.generations[document_id]
         token = self._hub.keyring.document_token(
             self._user, document_id, permissions, generation, 600, f"{self._user}/"
@@ -240,7 +240,9 @@ class Server:
             store=self._store,
             client=PlayedService(self.hub, self.user),
             contents_manager=lambda: manager,
+            owner=self.user,
             on_clients=lambda: None,
+            on_moves=lambda: None,
             id_is_gone=lambda file_id: ids.get_path(file_id) is None,
             joining=asyncio.Lock(),
             forget_tabs=lambda: None,

@@ -65,6 +65,7 @@ def test_a_server_is_told_where_the_service_is_and_gets_no_secret() -> None:
     assert server.environment == {
         "RTC_API_URL": "http://hub:10101",
         "JUPYTER_COLLABORATION_YJS_URL": "ws://hub:1234",
+        "RTC_SERVICE_NAME": "rtc",
     }
 
 
@@ -102,7 +103,8 @@ def test_a_spawner_class_of_its_own_section_is_extended_too() -> None:
     c.LocalProcessSpawner.environment = {"API_URL": "http://host.docker.internal:8000"}
     c.LocalProcessSpawner.server_token_scopes = ["users:activity!user"]
     server = spawner(configured(c))
-    assert set(server.environment) == {"API_URL", "RTC_API_URL", "JUPYTER_COLLABORATION_YJS_URL"}
+    ours = {"RTC_API_URL", "JUPYTER_COLLABORATION_YJS_URL", "RTC_SERVICE_NAME"}
+    assert set(server.environment) == {"API_URL", *ours}
     assert server.server_token_scopes == ["users:activity!user", ACCESS, "access:servers!server"]
 
 

@@ -30,6 +30,7 @@ DEFAULTS = {
     "YJS_SERVER_PORT": 1234,
     "RTC_YJS_IN_SERVICE": True,
     "RTC_API_URL": "",
+    "RTC_SERVICE_NAME": "rtc",
     "API_URL": "",
     "RTC_HUB_URL": "",
     "REDIS_URL": "",
