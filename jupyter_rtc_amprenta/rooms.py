@@ -18,7 +18,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from jupyter_server_ydoc.rooms import DocumentRoom
 from jupyter_server_ydoc.utils import LogLevel
 from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
@@ -31,6 +30,7 @@ from .core.content import digest
 from .core.errors import ProtocolError, ServiceError, ServiceUnavailable
 from .core.protocol import MessageType
 from .core.settings import Settings
+from .documentroom import SeparateRoom
 from .filesaver import FileSaver
 from .linkawareness import LinkAwareness
 from .linked import LinkedDocument
@@ -75,7 +75,7 @@ class Linking:
     rooms: dict[str, LinkedRoom]
 
 
-class LinkedRoom(DocumentRoom):
+class LinkedRoom(SeparateRoom):
     """A document room that is a peer of the Y.js server. `linking` is set by `upstream.install`."""
 
     linking: Linking
