@@ -21,4 +21,5 @@ class SeparateRoom(DocumentRoom):
             await super().start(**options)
         except Exception:
             # Whatever it is, it is this room's alone.
-            self.log.exception("Room %s ended with an error", self.room_id)
+            if not self._stopped.is_set():
+                self.log.exception("Room %s ended with an error", self.room_id)

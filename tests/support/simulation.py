@@ -34,6 +34,7 @@ from jupyter_rtc_amprenta.core.queries_people import NewSession
 from jupyter_rtc_amprenta.core.schema import local_files
 from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
 from jupyter_rtc_amprenta.demo.ports import any_free_port
+from jupyter_rtc_amprenta.filewriting import guard_writes
 from jupyter_rtc_amprenta.homeid import read_home_id
 from jupyter_rtc_amprenta.localstore import LocalStore
 from jupyter_rtc_amprenta.rooms import LinkedRoom, Linking
@@ -277,6 +278,7 @@ class Server:
             AsyncLargeFileManager(root_dir=str(self.home)),
             self._file_ids(),
         )
+        guard_writes(manager)
         self.linking = Linking(
             settings=settings.read({}, open_timeout=2.0),
             home_id=read_home_id(self.home),
