@@ -26,6 +26,7 @@ from .core.logpolicy import LogPolicy
 from .core.settings import Settings
 from .core.traits import settings_of, trait
 from .directroom import DirectRoom
+from .filewriting import guard_writes
 from .frontend import give_colours, hide_share_button
 from .handlers import HANDLERS
 from .homeid import read_home_id
@@ -145,6 +146,7 @@ class RtcExtension(ExtensionApp):
         self._remember_tabs_with(store, collaboration)
         give_colours(self.serverapp.identity_provider)
         mark_read_only(self.serverapp.contents_manager, store.is_read_only)
+        guard_writes(self.serverapp.contents_manager)
         self.serverapp.event_logger.add_listener(schema_id=_CONTENTS_EVENTS, listener=self._follow_files)
         upstream.link_rooms(self.linking)
         self.mode = "linked"

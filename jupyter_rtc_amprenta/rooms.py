@@ -17,7 +17,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from jupyter_server_ydoc.rooms import DocumentRoom
 from jupyter_server_ydoc.utils import LogLevel
 from jupyter_ydoc import ydocs as YDOCS
 from pycrdt import Awareness, Channel, Doc
@@ -27,6 +26,7 @@ from .core import protocol
 from .core.content import digest
 from .core.errors import ProtocolError, ServiceError, ServiceUnavailable
 from .core.protocol import MessageType
+from .documentroom import SeparateRoom
 from .filesaver import FileSaver
 from .linkawareness import LinkAwareness
 from .linked import LinkedDocument
@@ -62,7 +62,7 @@ class Browser:
 _BROWSER: ContextVar[Browser | None] = ContextVar("browser", default=None)
 
 
-class LinkedRoom(DocumentRoom):
+class LinkedRoom(SeparateRoom):
     """A document room that is a peer of the Y.js server. `linking` is set by `upstream.install`."""
 
     linking: Linking
