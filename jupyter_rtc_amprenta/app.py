@@ -40,6 +40,7 @@ _SETTINGS = (
     "collaboration_yjs_url",
     "database_url",
     "rtc_api_url",
+    "page_url",
     "local_store",
     "shared_folder",
     "heartbeat_seconds",
@@ -65,6 +66,7 @@ class RtcExtension(ExtensionApp):
     collaboration_yjs_url = trait("collaboration_yjs_url")
     database_url = trait("database_url")
     rtc_api_url = trait("rtc_api_url")
+    page_url = trait("page_url")
     local_store = trait("local_store")
     shared_folder = trait("shared_folder")
     heartbeat_seconds = trait("heartbeat_seconds")

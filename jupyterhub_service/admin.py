@@ -9,7 +9,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from jupyter_rtc_amprenta.core import queries_admin, queries_audit, queries_participants, queries_people
+from jupyter_rtc_amprenta.core import (
+    queries_admin,
+    queries_audit,
+    queries_gone,
+    queries_participants,
+    queries_people,
+    queries_tokens,
+)
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.queries_audit import AuditFilter
 from jupyter_rtc_amprenta.core.queries_people import Wanted
@@ -57,6 +64,16 @@ class Admin:
         require_admin(identity)
         return await self._database.run(queries_admin.counts, online_since(self._settings))
 
+    async def users(self, identity: Identity, page: Page, name: str, gone: bool | None) -> Json:
+        """Everybody who has been here or was invited, by name; `gone`: whom the Hub does not know any more."""
+        require_admin(identity)
+        since = online_since(self._settings)
+        rows, total = await self._database.run(
+            queries_admin.all_users, since, page.limit, page.after, name, gone
+        )
+        answer = views.listed("users", rows, page.limit, views.known_user, lambda row: (row.username,))
+        return answer | {"total_count": total}
+
     async def audit(self, identity: Identity, page: Page, wanted: AuditFilter) -> Json:
         """Who did what, from where, the last first."""
         require_admin(identity)
@@ -75,7 +92,12 @@ class Admin:
         await self._database.run(_delete, identity, document_id)
 
     async def disconnect(self, identity: Identity, username: str, confirm: str) -> Json:
-        """Take somebody out of everybody else's sessions; open connections end within seconds."""
+        """End all that somebody has open, and keep them from coming back by themselves.
+
+        All tokens that were made for them until now are refused, which ends their connections within seconds; they
+        take part in nobody else's session any more, and open invites to them are taken back. Their own documents
+        stay theirs: with a new token they open them again. Whoever is to stay away is locked out at the Hub first.
+        """
         _confirmed(identity, username, confirm)
         return {"success": True, "document_ids": await self._database.run(_disconnect, identity, username)}
 
@@ -148,8 +170,13 @@ def _disconnect(connection: Connection, identity: Identity, username: str) -> li
         queries_people.lock_session(connection, document_id)
         queries_participants.remove_participant(connection, document_id, username)
         queries_people.release_file(connection, document_id, username)
+    queries_tokens.revoke_tokens_of(connection, username)
+    invited = queries_gone.withdraw_invites_to(connection, username)
     queries_people.remember_user(connection, identity.username, identity.display_name)
-    record(connection, identity.actor, [Activity(document_id, "removed", username) for document_id in ids])
+    record_audit(connection, identity.actor, [Activity("", "disconnected", username)])
+    removed = [Activity(document_id, "removed", username) for document_id in ids]
+    revoked = [Activity(document_id, "revoked", username) for document_id in invited]
+    record(connection, identity.actor, removed + revoked)
     return ids
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import api, forms, pages
 from .base import Context
-from .operations import PATTERNS
+from .operation import PATTERNS
 from .routes import Route
 from .site import Site
 
