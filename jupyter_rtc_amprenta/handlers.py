@@ -1,4 +1,4 @@
-"""The extension's own endpoints: `/rtc/join/{document_id}` and `/rtc/status`."""
+"""The extension's own endpoints: `/rtc/join/{document_id}`, `/rtc/page` and `/rtc/status`."""
 
 from __future__ import annotations
 
@@ -51,6 +51,24 @@ _SENTENCES = {
 }
 
 
+class PageHandler(JupyterHandler):
+    """Goes to the collaboration service's page of a file that is open here (`?path=`), else to its list."""
+
+    auth_resource = "contents"
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        extension: RtcExtension = self.settings["rtc_extension"]
+        page = extension.page_url
+        if extension.linking is None or not page:
+            raise web.HTTPError(404, "This server knows no collaboration page: RTC_PAGE_URL is not set.")
+        path = self.get_query_argument("path", "").strip("/")
+        files = (room.linked.file for room in extension.linking.rooms.values() if room.ready)
+        found = next((file.document_id for file in files if file.path == path and file.document_id), None)
+        self.redirect(url_path_join(page, "sessions", quote(found, safe="")) if found else page)
+
+
 class StatusHandler(APIHandler):
     """How this server's documents are: linked or not, committed or not."""
 
@@ -60,8 +78,9 @@ class StatusHandler(APIHandler):
     @authorized
     async def get(self) -> None:
         extension: RtcExtension = self.settings["rtc_extension"]
-        answer: dict[str, Any] = {"mode": extension.mode, "documents": []}
+        answer: dict[str, Any] = {"mode": extension.mode, "page": "", "documents": []}
         if extension.linking is not None:
+            answer["page"] = extension.page_url
             answer["store"] = extension.linking.store.log.state
             answer["documents"] = [
                 room.linked.status() for room in extension.linking.rooms.values() if room.ready
@@ -73,5 +92,6 @@ class StatusHandler(APIHandler):
 
 HANDLERS: list[tuple[str, type[JupyterHandler]]] = [
     (r"/rtc/join/([^/]+)", JoinHandler),
+    (r"/rtc/page", PageHandler),
     (r"/rtc/status", StatusHandler),
 ]

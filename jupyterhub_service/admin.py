@@ -5,9 +5,11 @@ The rules, without HTTP. They give no way into a document: an admin who wants to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from jupyter_rtc_amprenta.core import (
     queries_admin,
@@ -26,7 +28,7 @@ from jupyter_rtc_amprenta.core.settings import Settings
 from . import views
 from .auth import Identity
 from .bodies import Page
-from .collaboration import listed_sessions, online_since
+from .collaboration import MOST_PARTICIPANTS, listed_sessions, online_since
 from .errors import BadRequest, Conflict, Forbidden, NotFound
 from .views import Json
 
@@ -59,6 +61,16 @@ class Admin:
         )
         return answer | {"total_count": total, "active_count": active}
 
+    async def session(self, identity: Identity, document_id: str) -> Json:
+        """One session from outside: whose it is, and who takes part."""
+        require_admin(identity)
+        row, people = await self._database.run(_session, identity, document_id, online_since(self._settings))
+        return (
+            views.session_summary(row, identity.username)
+            | {"owner": row.owner, "created_at": views.instant(row.created_at)}
+            | {"participants": [views.participant(one, row.owner) for one in people]}
+        )
+
     async def counts(self, identity: Identity) -> Json:
         """How much there is."""
         require_admin(identity)
@@ -73,6 +85,15 @@ class Admin:
         )
         answer = views.listed("users", rows, page.limit, views.known_user, lambda row: (row.username,))
         return answer | {"total_count": total}
+
+    async def user(self, identity: Identity, username: str) -> Json:
+        """One of them."""
+        require_admin(identity)
+        since = online_since(self._settings)
+        row = await self._database.run(queries_admin.known_user, since, username)
+        if row is None:
+            raise _unknown(username)
+        return views.known_user(row)
 
     async def audit(self, identity: Identity, page: Page, wanted: AuditFilter) -> Json:
         """Who did what, from where, the last first."""
@@ -139,7 +160,20 @@ def _require_session(connection: Connection, document_id: str) -> None:
 
 def _require_user(connection: Connection, username: str) -> None:
     if not queries_admin.user_is_known(connection, username):
-        raise NotFound("user_not_found", f"{username} has never been here.")
+        raise _unknown(username)
+
+
+def _unknown(username: str) -> NotFound:
+    return NotFound("user_not_found", f"{username} has never been here.")
+
+
+def _session(
+    connection: Connection, identity: Identity, document_id: str, since: datetime
+) -> tuple[Row[Any], Sequence[Row[Any]]]:
+    row = queries_people.session_for(connection, document_id, identity.username, since)
+    if row is None:
+        raise NotFound("session_not_found", f"There is no session {document_id}.")
+    return row, queries_participants.participants_of(connection, document_id, since, MOST_PARTICIPANTS)
 
 
 def _end(connection: Connection, identity: Identity, document_id: str) -> list[str]:

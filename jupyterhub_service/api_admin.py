@@ -22,6 +22,10 @@ class AdminSessionsHandler(RuleHandler):
 class AdminSessionHandler(RuleHandler):
     """`/admin/sessions/{document_id}`"""
 
+    async def get(self, document_id: str) -> None:
+        """One from outside."""
+        self.send(await self.rules.admin.session(self.identity, document_id))
+
     async def delete(self, document_id: str) -> None:
         """Delete it."""
         await self.rules.admin.delete(self.identity, document_id, self.get_query_argument("confirm", ""))
@@ -84,6 +88,10 @@ class AdminRenameHandler(RuleHandler):
 
 class AdminUserHandler(RuleHandler):
     """`/admin/users/{username}`"""
+
+    async def get(self, username: str) -> None:
+        """One of them."""
+        self.send(await self.rules.admin.user(self.identity, username))
 
     async def delete(self, username: str) -> None:
         """Erase them."""

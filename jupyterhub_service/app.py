@@ -175,7 +175,7 @@ class RtcService(SettingTraits, Application):
         # Relative, unless subdomains are in use: whatever name a browser has for the Hub then leads back to it.
         hub_url = self.hub_auth.hub_host + self.hub_auth.hub_prefix
         prefix = self.service_prefix
-        return Site(environment(), prefix, hub_url, f"{prefix}{API}/events")
+        return Site(environment(), prefix, hub_url, f"{prefix}{API}")
 
     def _web_application(self) -> WebApplication:
         context = Context(

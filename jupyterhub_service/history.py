@@ -141,7 +141,7 @@ def _make(
     generation, seq = queries.lock_document(connection, document_id)
     _require_room(connection, document_id)
     version = queries_versions.add_version(connection, document_id, generation, seq, label, identity.username)
-    record(connection, identity.actor, [Activity(document_id, "versioned", label)])
+    record(connection, identity.actor, [Activity(document_id, "versioned", views.version_name(version))])
     return version
 
 

@@ -12,6 +12,13 @@ FOR_ADMINS: tuple[Operation, ...] = (
         "get", "/admin/sessions", api_admin.AdminSessionsHandler, "All sessions.", {200: "AllSessions"}, query=SESSIONS
     ),
     Operation(
+        "get",
+        "/admin/sessions/{document_id}",
+        api_admin.AdminSessionHandler,
+        "A session from outside: whose it is, and who takes part. It opens nothing.",
+        {200: "AnySessionDetails"},
+    ),
+    Operation(
         "delete",
         "/admin/sessions/{document_id}",
         api_admin.AdminSessionHandler,
@@ -56,6 +63,9 @@ FOR_ADMINS: tuple[Operation, ...] = (
         {200: "Renamed"},
         body="RenameBody",
         refusals=(409,),
+    ),
+    Operation(
+        "get", "/admin/users/{username}", api_admin.AdminUserHandler, "One user.", {200: "AnyUser"}
     ),
     Operation(
         "delete",

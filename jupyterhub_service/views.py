@@ -171,7 +171,7 @@ def version(row: Any) -> Json:
 
 def version_name(row: Any) -> str:
     """What a version is called for people: its label, or when it was made."""
-    return row.label or f"of {row.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f"“{row.label}”" if row.label else f"of {row.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def link(row: Any) -> Json:

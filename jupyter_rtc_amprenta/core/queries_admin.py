@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, distinct, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    delete,
+    distinct,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from .queries_paging import page
 from .queries_tokens import revoke_tokens_of
@@ -53,15 +65,24 @@ def all_users(
         conditions.append(or_(*(column.icontains(name, autoescape=True) for column in columns)))
     if gone is not None:
         conditions.append(users.c.gone_at.is_not(None) if gone else users.c.gone_at.is_(None))
+    query = page(_users(online_since).where(*conditions), [users.c.username], limit, after, ascending=True)
+    total = select(func.count()).select_from(users).where(*conditions)
+    return connection.execute(query).all(), connection.execute(total).scalar_one()
+
+
+def known_user(connection: Connection, online_since: datetime, username: str) -> Row[Any] | None:
+    """One of them, as `all_users` gives them."""
+    return connection.execute(_users(online_since).where(users.c.username == username)).one_or_none()
+
+
+def _users(online_since: datetime) -> Select[Any]:
     is_online = exists().where(presence.c.username == users.c.username, *_here(online_since))
     owned = select(func.count()).where(sessions.c.owner == users.c.username).scalar_subquery()
-    query = select(
+    return select(
         users.c["username", "display_name", "created_at", "gone_at"],
         is_online.label("is_online"),
         owned.label("owned_sessions"),
-    ).where(*conditions)
-    rows = connection.execute(page(query, [users.c.username], limit, after, ascending=True)).all()
-    return rows, connection.execute(select(func.count()).select_from(users).where(*conditions)).scalar_one()
+    )
 
 
 def close_offers(connection: Connection, document_id: str) -> None:

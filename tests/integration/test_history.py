@@ -67,12 +67,12 @@ async def test_a_version_is_made_shown_and_restored(rtc: Rtc, document_id: str) 
     now_ = await rtc.history.make(ALICE, document_id, "again")
     assert (await rtc.history.show(ALICE, document_id, now_["version_id"]))["content"] == "one"
     assert (await rtc.happened(document_id))[-3:] == [
-        "bob kept the version the first",
-        "alice restored the version the first",
-        "alice kept the version again",
+        "bob kept the version “the first”",
+        "alice restored the version “the first”",
+        "alice kept the version “again”",
     ]
     entries = (await rtc.admin.audit(ROOT, Page(), rtc.audit_of(document_id)))["audit"]
-    assert ("alice", "restored", "the first") in {(one["username"], one["action"], one["detail"]) for one in entries}
+    assert ("alice", "restored", "“the first”") in {(one["username"], one["action"], one["detail"]) for one in entries}
 
 
 async def test_a_notebook_comes_as_a_file_that_jupyter_reads(rtc: Rtc) -> None:
@@ -137,7 +137,7 @@ async def test_a_name_is_changed_and_only_the_owner_takes_one_away(rtc: Rtc, doc
     assert (await rtc.history.name(BOB, document_id, version, "final"))["label"] == "final"
     assert await refused(rtc.history.name(BOB, document_id, version, None), Forbidden) == "owner_required"
     assert (await rtc.history.name(ALICE, document_id, version, None))["label"] is None
-    assert (await rtc.happened(document_id))[-2] == "bob named the version final"
+    assert (await rtc.happened(document_id))[-2] == "bob named the version “final”"
 
 
 async def test_versions_come_in_pages(rtc: Rtc, document_id: str) -> None:
