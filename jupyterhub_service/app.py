@@ -49,6 +49,7 @@ from .presence import Presence
 from .rendering import environment
 from .retention import Retention
 from .routes import API, routes
+from .runtime import run, settle
 from .setting_traits import FIELDS, SettingTraits
 from .site import Site
 from .user_watch import UserWatch
@@ -202,7 +203,7 @@ class RtcService(SettingTraits, Application):
 
     def start(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        asyncio.run(self._serve())
+        run(self._serve())
 
     def _tasks(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What goes on beside the requests, for as long as the service runs."""
@@ -216,6 +217,7 @@ class RtcService(SettingTraits, Application):
         server = await self._listen()
         running = [asyncio.create_task(task()) for task in self._tasks()]
         stopping = asyncio.create_task(told.wait())
+        settle()
         await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         log.info("Stopping.")
         failed = [task for task in running if task.done()]

@@ -1,4 +1,4 @@
-"""The Y.js server: `ws://host:1234/doc/{document_id}`, `/health` and `/metrics`: what listens, and owns the rest."""
+"""The Y.js server: `ws://host:1234/doc/{document_id}`, `/health`, `/metrics`: what listens, and owns the rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tornado.web import Application, RequestHandler
 from jupyter_rtc_amprenta.core import queries, queries_tokens
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
-from jupyter_rtc_amprenta.core.errors import DatabaseError, ServiceUnavailable, TokenError
+from jupyter_rtc_amprenta.core.errors import DatabaseError, RtcError, ServiceUnavailable, TokenError
 from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
 from jupyter_rtc_amprenta.core.protocol import CloseCode
 from jupyter_rtc_amprenta.core.queries import DocumentRights
@@ -25,7 +25,7 @@ from jupyter_rtc_amprenta.core.tokens import Keyring, Stamp
 from .metrics import Metrics
 from .yjs_admission import Admission, HubTokens
 from .yjs_connection import Connection
-from .yjs_endpoints import HealthHandler, MetricsHandler
+from .yjs_endpoints import HealthHandler, LiveHandler, MetricsHandler, ReadyHandler
 from .yjs_frames import Framer
 from .yjs_handlers import DocumentHandler
 from .yjs_limits import ConnectionCount
@@ -97,6 +97,8 @@ class YjsServer:
             [
                 (r"/doc/([^/]+)", DocumentHandler, {"server": self}),
                 (r"/health", HealthHandler, {"server": self}),
+                (r"/ready", ReadyHandler, {"server": self}),
+                (r"/live", LiveHandler),
                 (r"/metrics", MetricsHandler, {"server": self}),
             ],
             websocket_ping_interval=PING_SECONDS,
@@ -138,6 +140,15 @@ class YjsServer:
             "connections": len(self.rooms.connections),
             "draining": self.draining,
         }
+
+    async def database_state(self) -> str:
+        """ "ok", or why nobody new can be let in: the database does not answer, or the keys are not known yet."""
+        try:
+            await self.database.run(queries.ping)
+            self.admission.require_keys()
+        except RtcError as error:
+            return str(error)
+        return "ok"
 
     async def rights(
         self, document_ids: Sequence[str], stamps: Collection[Stamp]

@@ -11,7 +11,7 @@ from pycrdt import Doc
 from sqlalchemy import Connection
 
 from . import queries, queries_leases, queries_versions
-from .applying import apply_updates
+from .causal import load
 from .content import document_type
 from .merge import merge_update
 from .queries_versions import Version
@@ -106,7 +106,7 @@ class Versions:
     async def _document(self, document_id: str, until: int | None) -> Doc[Any]:
         history = await self._log.read(document_id, until)
         doc: Doc[Any] = Doc()
-        await apply_updates(doc, history.updates)
+        await load(doc, history.updates)
         return doc
 
 
