@@ -43,7 +43,8 @@ docs: $(INSTALLED)
 install: $(INSTALLED)
 
 # Again whenever what is to be installed has changed; the code itself is used where it lies.
-$(INSTALLED): pyproject.toml etc/jupyter/jupyter_server_config.d/jupyter_rtc_amprenta.json | $(BIN)/python
+$(INSTALLED): pyproject.toml etc/jupyter/jupyter_server_config.d/jupyter_rtc_amprenta.json \
+		$(shell find jupyter_rtc_amprenta/labextension -type f) | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[service,demo,test]'
 	@touch $@
 

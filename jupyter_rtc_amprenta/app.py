@@ -44,9 +44,9 @@ _SETTINGS = (
     "collaboration_yjs_url",
     "database_url",
     "rtc_api_url",
+    "page_url",
     "local_store",
     "shared_folder",
-    "service_name",
     "heartbeat_seconds",
     "open_timeout",
     "max_pending_bytes",
@@ -70,9 +70,9 @@ class RtcExtension(ExtensionApp):
     collaboration_yjs_url = trait("collaboration_yjs_url")
     database_url = trait("database_url")
     rtc_api_url = trait("rtc_api_url")
+    page_url = trait("page_url")
     local_store = trait("local_store")
     shared_folder = trait("shared_folder")
-    service_name = trait("service_name")
     heartbeat_seconds = trait("heartbeat_seconds")
     open_timeout = trait("open_timeout")
     max_pending_bytes = trait("max_pending_bytes")

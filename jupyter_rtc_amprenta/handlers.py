@@ -1,4 +1,4 @@
-"""The extension's own endpoints: `/rtc/join/{document_id}` and `/rtc/status`."""
+"""The extension's own endpoints: `/rtc/join/{document_id}`, `/rtc/page` and `/rtc/status`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class JoinHandler(JupyterHandler):
             return f"{self._hub_base}hub/user-redirect/rtc/join/{document}"
         if offer == "copy":
             return document_url(self.serverapp, path)
-        service = f"{self._hub_base}services/{self.settings['rtc_extension'].linking.settings.service_name}/"
+        service = self.settings["rtc_extension"].page_url or f"{self._hub_base}services/rtc/"
         return service if offer == "documents" else f"{service}sessions/{document}"
 
     @property
@@ -95,6 +95,24 @@ def _detail(error: Exception) -> str:
     return str(error)
 
 
+class PageHandler(JupyterHandler):
+    """Goes to the collaboration service's page of a file that is open here (`?path=`), else to its list."""
+
+    auth_resource = "contents"
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        extension: RtcExtension = self.settings["rtc_extension"]
+        page = extension.page_url
+        if extension.linking is None or not page:
+            raise web.HTTPError(404, "This server knows no collaboration page: RTC_PAGE_URL is not set.")
+        path = self.get_query_argument("path", "").strip("/")
+        files = (room.linked.file for room in extension.linking.rooms.values() if room.ready)
+        found = next((file.document_id for file in files if file.path == path and file.document_id), None)
+        self.redirect(url_path_join(page, "sessions", quote(found, safe="")) if found else page)
+
+
 class StatusHandler(APIHandler):
     """How this server's documents are: linked or not, committed or not."""
 
@@ -104,8 +122,9 @@ class StatusHandler(APIHandler):
     @authorized
     async def get(self) -> None:
         extension: RtcExtension = self.settings["rtc_extension"]
-        answer: dict[str, Any] = {"mode": extension.mode, "documents": []}
+        answer: dict[str, Any] = {"mode": extension.mode, "page": "", "documents": []}
         if extension.linking is not None:
+            answer["page"] = extension.page_url
             answer["store"] = extension.linking.store.log.state
             answer["documents"] = [
                 room.linked.status() for room in extension.linking.rooms.values() if room.ready
@@ -117,5 +136,6 @@ class StatusHandler(APIHandler):
 
 HANDLERS: list[tuple[str, type[JupyterHandler]]] = [
     (r"/rtc/join/([^/]+)", JoinHandler),
+    (r"/rtc/page", PageHandler),
     (r"/rtc/status", StatusHandler),
 ]

@@ -61,15 +61,15 @@ class MetricsHandler(RequestHandler):
     def initialize(self, server: YjsServer) -> None:
         self.server = server
 
-    def get(self) -> None:
-        if any(name in self.request.headers for name in _PROXY_HEADERS) and not self._knows_token():
+    async def get(self) -> None:
+        if any(name in self.request.headers for name in _PROXY_HEADERS) and not await self._knows_token():
             raise HTTPError(403, reason="Through a proxy the metrics need a token")
         self.set_header("Content-Type", CONTENT_TYPE)
         self.finish(self.server.metrics.text())
 
-    def _knows_token(self) -> bool:
+    async def _knows_token(self) -> bool:
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         try:
-            return scheme.lower() == "bearer" and self.server.admission.knows_person(token.strip())
+            return scheme.lower() == "bearer" and await self.server.admission.knows_person(token.strip())
         except DatabaseUnavailable:
             return False

@@ -160,6 +160,9 @@ users = Table(
     Column("username", String(200), nullable=False),
     Column("display_name", String(200), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    # When the Hub was last asked whether it knows this user, and since when it does not; NULL: never, and it does.
+    Column("checked_at", UtcDateTime),
+    Column("gone_at", UtcDateTime),
     UniqueConstraint("username", name="uq_users_username"),
 )
 
@@ -269,6 +272,8 @@ presence = Table(
     Column("connections", Integer, nullable=False),
     Column("place", Text),
     Column("last_seen", UtcDateTime, nullable=False),
+    # When the user last came, moved or edited: who is here and has not for long is idle.
+    Column("last_active", UtcDateTime, nullable=False),
     PrimaryKeyConstraint("document_id", "username", "server", name="pk_presence"),
 )
 # A report replaces all that its server said before.
@@ -295,6 +300,25 @@ signing_keys = Table(
     Column("key_id", String(64), primary_key=True),
     Column("private_key", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+# Tokens that are refused before they expire. Rows are kept until no token that they are about could be valid.
+revoked_tokens = Table(
+    "revoked_tokens",
+    metadata,
+    # SHA-256 of the issuer and the `jti`, which other issuers may make as long as they like.
+    Column("token_hash", String(64), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("token_hash", name="pk_revoked_tokens"),
+)
+
+# All tokens of a user that were made until a time. It refers to no user: it outlives one that is erased.
+token_cutoffs = Table(
+    "token_cutoffs",
+    metadata,
+    Column("username", String(200), nullable=False),
+    Column("made_until", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("username", name="pk_token_cutoffs"),
 )
 
 # --- the local store of a user's server ---

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import nbformat
 from jupyter_ydoc import ydocs as YDOCS
 from pycrdt import Doc
 from sqlalchemy import Connection
@@ -79,7 +78,7 @@ class Versions:
         until = None if version_id is None else (await self.find(document_id, version_id)).seq
         kind = await self._run(file_type, document_id)
         content = _content(await self._document(document_id, until), kind)
-        return nbformat.writes(nbformat.from_dict(content)) + "\n" if kind == "notebook" else content
+        return _as_notebook(content) if kind == "notebook" else content
 
     async def restore(self, document_id: str, version_id: str, username: str | None) -> int:
         """Turn the present state into a version's, by an edit like any other: nothing is rewritten.
@@ -109,6 +108,13 @@ class Versions:
         doc: Doc[Any] = Doc()
         await load(doc, history.updates)
         return doc
+
+
+def _as_notebook(content: Any) -> str:
+    # Imported here: it takes seconds, and every process that appends to the log would wait for it when it starts.
+    import nbformat
+
+    return nbformat.writes(nbformat.from_dict(content)) + "\n"
 
 
 def make_automatic(connection: Connection, document_ids: Sequence[str], seconds: float, keep: int) -> None:
