@@ -77,7 +77,7 @@ class Follower:
         Raises:
             ProtocolError: it is not a Yjs update.
         """
-        self._room.apply_logged(update)
+        self._room.document.apply(update, logged=True)
         self._unconfirmed[_digest(update)] = _Heard(replica, update, time.monotonic())
         self._catch_up_soon()
 
@@ -114,16 +114,16 @@ class Follower:
             if news.generation != self._room.generation:
                 # Its clients are told when their rights are looked at.
                 return
-            self._take(news)
+            await self._take(news)
             self._adopt()
             self._read.set()
 
-    def _take(self, news: News) -> None:
+    async def _take(self, news: News) -> None:
         for update in news.updates:
             if self._unconfirmed.pop(_digest(update), None) is None:
                 self._metrics.repairs.inc()
             try:
-                self._room.apply_logged(update)
+                await self._room.document.take(update, logged=True)
             except ProtocolError as error:
                 log.error("document=%s: the log holds what can't be read: %s", self._room.document_id, error)
         if news.whole:

@@ -21,7 +21,7 @@ from jupyter_rtc_amprenta.core.protocol import CloseCode, MessageType
 from jupyter_rtc_amprenta.core.tokens import DocumentClaims
 
 from .yjs_admission import Admitted, Refused
-from .yjs_limits import Pace
+from .yjs_limits import Pace, Share
 from .yjs_room import Room, close_reason
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class DocumentHandler(WebSocketHandler):
 
     def initialize(self, server: YjsServer) -> None:
         self.server = server
+        self.answers = Share()
         self._pace = Pace(server.settings.max_messages_per_second)
         self._counted = False
         self._unsent = 0
@@ -72,8 +73,10 @@ class DocumentHandler(WebSocketHandler):
         room = (await self._admitted_by_http(document_id)).room
         self.set_header("Content-Type", "application/octet-stream")
         self.set_header("X-Document-Generation", str(room.generation))
-        self.finish(room.state())
-        self.server.rooms.left(room)
+        try:
+            self.finish(await room.state())
+        finally:
+            self.server.rooms.left(room)
 
     async def put(self, document_id: str) -> None:
         if self.request.headers.get("If-None-Match") != "*":
@@ -153,29 +156,20 @@ class DocumentHandler(WebSocketHandler):
         elif not self._pace.allows_one_more():
             self.end(CloseCode.TOO_FAST, f"{settings.max_messages_per_second} messages a second are allowed.")
         else:
-            self._receive(self.room, message)
+            await self._receive(self.room, message)
 
-    def _receive(self, room: Room, message: bytes | str) -> None:
+    async def _receive(self, room: Room, message: bytes | str) -> None:
+        most = self.server.settings.max_document_bytes
         try:
             frame = protocol.decode(message)
             if frame.type == MessageType.ECHO:
                 self._echo(room, frame.body)
-                return
-            if frame.edits and self._would_be_too_large(room, frame.body):
-                most = self.server.settings.max_document_bytes
+            elif frame.edits and most and not await room.document.has_room_for(frame.body, most):
                 self.end(CloseCode.TOO_LARGE, f"A document may have {most} bytes.")
-                return
-            room.receive(self, frame)
+            else:
+                await room.receive(self, frame)
         except ProtocolError as error:
             self.end(CloseCode.BAD_MESSAGE, str(error))
-
-    def _would_be_too_large(self, room: Room, update: bytes) -> bool:
-        most = self.server.settings.max_document_bytes
-        if not most or room.size + len(update) <= most:
-            return False
-        # The size counts updates; what was deleted since is not in the state.
-        room.size = len(room.state())
-        return room.size + len(update) > most
 
     def _echo(self, room: Room, body: bytes) -> None:
         self._echoes.append(body)
@@ -200,12 +194,12 @@ class DocumentHandler(WebSocketHandler):
 
     def send(self, message: bytes) -> None:
         """Queue a message; a client that does not read is sent away before it fills the memory."""
-        if self._ended is not None or self.ws_connection is None:
+        if self._ended is not None or self.ws_connection is None or self.room is None:
             return
         if self._unsent > MAX_UNSENT_BYTES:
             self.end(CloseCode.TRY_LATER, "You read too slowly; come back to catch up.")
             return
-        frame = self.server.framer.frame(message)
+        frame = self.room.framer.frame(message)
         try:
             # As `write_message` does it, but for the frame, which is made once for all clients.
             sent = self.ws_connection.stream.write(frame)  # type: ignore[attr-defined]

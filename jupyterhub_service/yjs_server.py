@@ -25,7 +25,6 @@ from .metrics import Metrics
 from .yjs_admission import Admission, HubTokens
 from .yjs_connection import Connection
 from .yjs_endpoints import HealthHandler, LiveHandler, MetricsHandler, ReadyHandler
-from .yjs_frames import Framer
 from .yjs_handlers import DocumentHandler
 from .yjs_limits import ConnectionCount
 from .yjs_replicas import Replicas
@@ -74,7 +73,6 @@ class YjsServer:
         )
         self.users = ConnectionCount(settings.max_connections_per_user)
         self.admission = Admission(self, keyring_provider, hub_tokens)
-        self.framer = Framer()
         self.draining = False
         self._server: HTTPServer | None = None
         self._rights_task: asyncio.Task[None] | None = None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pycrdt import Doc, get_update
 
 from .errors import ProtocolError
+from .pieces import LARGE_BYTES, Pieces
 from .protocol import read_uint
 
 # While a long history is applied, others get their turn this often.
@@ -54,24 +55,75 @@ async def load(doc: Doc, updates: Sequence[bytes]) -> None:
     Raises:
         ProtocolError: one of them is no Yjs update.
     """
-    await _apply_in_slices(doc, updates)
-    waiting, before = incomplete(doc, updates), None
+    waiting, before = await _apply_in_slices(doc, updates), None
     while waiting and len(waiting) != before:
         before = len(waiting)
-        await _apply_in_slices(doc, waiting)
-        waiting = incomplete(doc, waiting)
+        waiting = await _apply_in_slices(doc, waiting)
 
 
-async def _apply_in_slices(doc: Doc, updates: Sequence[bytes]) -> None:
-    turn_ends = time.monotonic() + _SLICE_SECONDS
+def apply(doc: Doc, update: bytes) -> None:
+    """Apply an update.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        doc.apply_update(update)
+    except (ValueError, RuntimeError) as error:
+        raise ProtocolError("The update can't be read.") from error
+
+
+async def apply_in_pieces(doc: Doc, update: bytes, apply_piece: Callable[[bytes], None]) -> bool:
+    """Apply a large update so that others get their turn meanwhile.
+
+    Args:
+        doc: what `apply_piece` applies to. It may be read and changed meanwhile.
+        update: a Yjs update.
+        apply_piece: called with each piece, in their order.
+
+    Returns:
+        whether the document holds all of it now.
+
+    Raises:
+        ProtocolError: it is no Yjs update. Pieces that were applied before that was found are edits like any other.
+    """
+    pieces, turns = Pieces(update, clocks(doc.get_state())), _Turns()
+    for piece in pieces:
+        if piece:
+            apply_piece(piece)
+        await turns.next()
+    return is_complete(doc, update) if pieces.complete is None else pieces.complete
+
+
+async def _apply_in_slices(doc: Doc, updates: Sequence[bytes]) -> list[bytes]:
+    """Apply updates; gives those of which something waits."""
+    turns, perhaps = _Turns(), []
     for update in updates:
-        try:
-            doc.apply_update(update)
-        except (ValueError, RuntimeError) as error:
-            raise ProtocolError("The update can't be read.") from error
-        if time.monotonic() > turn_ends:
+        if len(update) < LARGE_BYTES:
+            apply(doc, update)
+            perhaps.append(update)
+            await turns.next()
+        elif not await apply_in_pieces(doc, update, lambda piece: apply(doc, piece)):
+            perhaps.append(update)
+    state = doc.get_state()
+    known, waiting = clocks(state), []
+    for update in perhaps:
+        if not _is_complete(update, state, known):
+            waiting.append(update)
+        await turns.next()
+    return waiting
+
+
+class _Turns:
+    """Lets others have their turn, after each slice of time."""
+
+    def __init__(self) -> None:
+        self._ends = time.monotonic() + _SLICE_SECONDS
+
+    async def next(self) -> None:
+        if time.monotonic() > self._ends:
             await asyncio.sleep(0)
-            turn_ends = time.monotonic() + _SLICE_SECONDS
+            self._ends = time.monotonic() + _SLICE_SECONDS
 
 
 def clocks(state_vector: bytes) -> dict[int, int]:
