@@ -100,8 +100,6 @@ class YjsServer:
             ],
             websocket_ping_interval=PING_SECONDS,
             websocket_ping_timeout=PING_SECONDS,
-            # A little over ours, so that what is just too large is told with our close code.
-            websocket_max_message_size=2 * limit if limit else 2**40,
             log_function=_log_request,
         )
         self._server = HTTPServer(application, max_body_size=limit or 2**40)
