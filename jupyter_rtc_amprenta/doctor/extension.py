@@ -49,7 +49,7 @@ def _versions() -> Check:
 
 
 def _enabled() -> Check:
-    from jupyter_core.paths import jupyter_config_path
+    from jupyter_core.paths import jupyter_config_dir, jupyter_config_path
     from jupyter_server.extension.config import ExtensionConfigManager
 
     name = "extension.enabled"
@@ -59,8 +59,11 @@ def _enabled() -> Check:
         old = " 'jupyter_collaboration' enables nothing any more: it is jupyter_server_ydoc by now." if (
             configured.get("jupyter_collaboration") and _THEIRS in off
         ) else ""  # fmt: skip
-        advice = "; ".join(f"jupyter server extension enable {extension}" for extension in off)
-        return Check(name, False, f"Not enabled: {', '.join(off)}.{old}", f"{advice}; then restart this server.")
+        # Whichever of the two wins here: in a virtual environment it is that one's.
+        flag = "--user " if jupyter_config_path()[0] == jupyter_config_dir() else ""
+        commands = "; ".join(f"jupyter server extension enable {flag}{extension}" for extension in off)
+        advice = f"{commands}; then restart this server. For everybody: the same in the image."
+        return Check(name, False, f"Not enabled: {', '.join(off)}.{old}", advice)
     return Check(name, True, f"{_OURS} and {_THEIRS} are enabled.")
 
 
