@@ -7,20 +7,23 @@ INSTALLED := $(VENV)/.installed
 PYTHON = $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
-.PHONY: help demo install lint test soak clean
+.PHONY: help demo install lint test soak docs clean
 
 help:
 	@echo "make demo    run a JupyterHub with everything set up, until Ctrl-C (ARGS='--port 8010 --users ann,ben')"
 	@echo "make test    run the linters and all tests (ARGS='tests/unit -k presence' for some)"
 	@echo "make soak    drive servers, files and the Y.js server through random attacks (RUNS=300 SECONDS=600)"
 	@echo "make lint    run the linters alone"
+	@echo "make docs    build the documentation: build/docs/index.html"
 	@echo "make clean   remove what these have made: $(VENV), .demo"
 
 demo: $(INSTALLED)
 	@$(BIN)/jupyter-rtc demo --dir .demo $(ARGS)
 
+# Mostly tests wait for servers, so there may be more processes than cores; files that take long come first.
+WORKERS ?= 3
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # As long as one likes: RUNS=2000.
 RUNS ?= 300
@@ -33,10 +36,15 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+	@echo "file://$(CURDIR)/build/docs/index.html"
+
 install: $(INSTALLED)
 
 # Again whenever what is to be installed has changed; the code itself is used where it lies.
-$(INSTALLED): pyproject.toml etc/jupyter/jupyter_server_config.d/jupyter_rtc_amprenta.json | $(BIN)/python
+$(INSTALLED): pyproject.toml etc/jupyter/jupyter_server_config.d/jupyter_rtc_amprenta.json \
+		$(shell find jupyter_rtc_amprenta/labextension -type f) | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[service,demo,test]'
 	@touch $@
 

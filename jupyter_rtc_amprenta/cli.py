@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     from jupyter_rtc_amprenta.core.errors import RtcError
 
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         return options.run(options) or 0
     except KeyboardInterrupt:
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jupyter-rtc", description="Amprenta RTC: live editing across a JupyterHub."
     )
@@ -125,17 +125,17 @@ def _add_yjs_server(commands: argparse._SubParsersAction[argparse.ArgumentParser
 
 def _yjs_server(options: argparse.Namespace) -> None:
     require("service", "alembic")
-    import asyncio
     import logging
 
     from jupyter_rtc_amprenta.core import settings
+    from jupyterhub_service.runtime import run
     from jupyterhub_service.standalone import serve_yjs
 
     given = {"yjs_server_host": options.host, "yjs_server_port": options.port}
     chosen = settings.read(**{name: value for name, value in given.items() if value is not None})
     logging.basicConfig(level=logging.INFO, format="[%(levelname)1.1s %(asctime)s %(name)s] %(message)s")
     try:
-        asyncio.run(serve_yjs(chosen, database_url(options)))
+        run(serve_yjs(chosen, database_url(options)))
     except OSError as error:
         raise UsageError(
             f"Can't listen at {chosen.yjs_server_host}:{chosen.yjs_server_port}: {error.strerror}"
