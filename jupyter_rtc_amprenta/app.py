@@ -26,12 +26,16 @@ from .core.logpolicy import LogPolicy
 from .core.settings import Settings
 from .core.traits import settings_of, trait
 from .directroom import DirectRoom
+from .filewriting import guard_writes
+from .frontend import give_colours, hide_share_button
 from .handlers import HANDLERS
 from .homeid import read_home_id
+from .linking import Linking
 from .localstore import LocalStore
+from .panel import Panel
 from .readonly import mark_read_only
 from .reporter import PresenceReporter
-from .rooms import LinkedRoom, Linking
+from .rooms import LinkedRoom
 from .ystore import LinkedYStore, PostgresYStore
 
 _STOP_SECONDS = 8.0
@@ -40,6 +44,7 @@ _SETTINGS = (
     "collaboration_yjs_url",
     "database_url",
     "rtc_api_url",
+    "page_url",
     "local_store",
     "shared_folder",
     "heartbeat_seconds",
@@ -65,6 +70,7 @@ class RtcExtension(ExtensionApp):
     collaboration_yjs_url = trait("collaboration_yjs_url")
     database_url = trait("database_url")
     rtc_api_url = trait("rtc_api_url")
+    page_url = trait("page_url")
     local_store = trait("local_store")
     shared_folder = trait("shared_folder")
     heartbeat_seconds = trait("heartbeat_seconds")
@@ -84,6 +90,7 @@ class RtcExtension(ExtensionApp):
     direct_log: DocumentLog | None = None
     leases: LeaseKeeper | None = None
     reporter: PresenceReporter | None = None
+    panel: Panel | None = None
 
     def initialize_settings(self) -> None:
         """Choose the mode and put ours in upstream's place, before upstream makes its handlers."""
@@ -124,7 +131,9 @@ class RtcExtension(ExtensionApp):
             store=store,
             client=client,
             contents_manager=lambda: self.serverapp.contents_manager,
+            owner=owner,
             on_clients=self.reporter.changed,
+            on_moves=self.reporter.moved,
             id_is_gone=lambda file_id: self._file_ids().get_path(file_id) is None,
             joining=asyncio.Lock(),
             forget_tabs=lambda: upstream.forget_tabs(collaboration),
@@ -132,9 +141,12 @@ class RtcExtension(ExtensionApp):
             delete_room=lambda room: collaboration.ywebsocket_server.delete_room(room=room),
             rooms=rooms,
         )
+        self.panel = Panel(rooms, lambda: upstream.global_room(collaboration))
         collaboration.ystore_class = LinkedYStore.bound_to(store.log)
         self._remember_tabs_with(store, collaboration)
+        give_colours(self.serverapp.identity_provider)
         mark_read_only(self.serverapp.contents_manager, store.is_read_only)
+        guard_writes(self.serverapp.contents_manager)
         self.serverapp.event_logger.add_listener(schema_id=_CONTENTS_EVENTS, listener=self._follow_files)
         upstream.link_rooms(self.linking)
         self.mode = "linked"
@@ -181,8 +193,11 @@ class RtcExtension(ExtensionApp):
         self.log.info("Amprenta RTC keeps documents in PostgreSQL")
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
-        if self.reporter is not None:
+        if self.reporter is not None and self.panel is not None:
             self.reporter.start()
+            self.panel.start()
+            # By now the Hub's own extension has put its hook there, which it does without looking.
+            hide_share_button(serverapp.web_app.settings)
 
     async def stop_extension(self) -> None:
         """Flush every room within a deadline, and say goodbye."""
@@ -190,7 +205,8 @@ class RtcExtension(ExtensionApp):
             rooms = [asyncio.create_task(room.stop()) for room in self.linking.rooms.values()]
             if rooms:
                 await asyncio.wait(rooms, timeout=_STOP_SECONDS)
-            if self.reporter is not None:
+            if self.reporter is not None and self.panel is not None:
+                await self.panel.stop()
                 await self.reporter.stop()
             await self.linking.store.close()
             upstream.unlink_rooms()

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Any
 
 from jupyter_ydoc import ydocs as YDOCS
@@ -25,12 +25,13 @@ from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Doc, merge_updates
 
 from .client import Credentials, ServiceClient
-from .core.content import digest, document_type, title
-from .core.errors import HistoryReplaced, ServiceUnavailable
-from .core.merge import merge_update
-from .core.protocol import EMPTY_UPDATE
+from .core.causal import clocks
+from .core.content import document_type, title
+from .core.errors import HistoryReplaced, ServiceError, ServiceUnavailable
+from .core.protocol import EMPTY_UPDATE, CloseCode
 from .core.queries import History
 from .core.queries_local import LocalFile
+from .filerecord import FileContent, FileRecord, FileVerdict
 from .link import Link, LinkState
 from .linkawareness import LinkAwareness
 from .localstore import LocalStore, side_of
@@ -41,37 +42,13 @@ log = logging.getLogger(__name__)
 # A document that is at the Y.js server alone may be large: it gets this long.
 _HISTORY_SECONDS = 60.0
 _FLUSH_SECONDS = 3.0
-
-
-class FileVerdict(Enum):
-    """What is to become of the file, now that the document is open."""
-
-    AS_IT_IS = "it shows the document"
-    WRITE = "it is stale: the document is written to it"
-    KEEP_BESIDE = "it holds something that can't be merged: kept as a copy beside, then written"
-
-
-@dataclass(frozen=True)
-class FileContent:
-    """A file as the contents manager gives it; `content` is None where it can't be read."""
-
-    path: str
-    type: str
-    content: Any
-
-    @property
-    def digest(self) -> str:
-        """See `core.content.digest`."""
-        return digest(self.content, self.type)
-
-
-@dataclass(frozen=True)
-class _Base:
-    """A document as a file showed it: the log up to a position, and what was taken in from the file after that."""
-
-    seq: int
-    extra: bytes | None
-    state: bytes
+# What a refusal means for good, by the service's code or the Y.js server's close code.
+_ENDED: dict[str | int, str] = {
+    "not_a_participant": "removed",
+    "session_not_found": "deleted",
+    CloseCode.NO_RIGHT: "removed",
+    CloseCode.NO_DOCUMENT: "deleted",
+}
 
 
 class LinkedDocument:
@@ -87,6 +64,7 @@ class LinkedDocument:
         open_timeout: how long opening waits for the Y.js server, in seconds.
         on_replaced: called when the document must be opened anew.
         on_rights_changed: called with what this server's user may do now, while the document is open.
+        on_ended: called when this server's user takes part no longer, with `removed` or `deleted`.
         on_dropped: called before a history is dropped that browsers may hold.
         id_is_gone: whether a file id names no file any more.
     """
@@ -102,19 +80,21 @@ class LinkedDocument:
         open_timeout: float,
         on_replaced: Callable[[str], None],
         on_rights_changed: Callable[[str], None],
+        on_ended: Callable[[str], None],
         on_dropped: Callable[[], None],
         id_is_gone: Callable[[str], bool],
     ) -> None:
         self.room_id = room_id
         self.split = SplitDocument(document.ydoc, self._keep_shared, self._keep_side)
-        self.file: LocalFile
-        self.link = Link(room_id, self.split, awareness, self._admit, on_replaced)
+        self.record = FileRecord(room_id, store, self.split, self.content, self._position_now)
+        self.link = Link(room_id, self.split, awareness, self._admit, on_replaced, self._refused)
         self._home_id = home_id
         self._store = store
         self._client = client
         self._document = document
         self._open_timeout = open_timeout
         self._on_rights_changed = on_rights_changed
+        self._on_ended = on_ended
         self._on_dropped = on_dropped
         self._id_is_gone = id_is_gone
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
@@ -133,12 +113,17 @@ class LinkedDocument:
         self.dropped: Any = None
         self._seed: bytes | None = None
         self._shows_file = False
-        self._noting: asyncio.Future[LocalFile] | None = None
+        self._noting: asyncio.Future[Any] | None = None
+
+    @property
+    def file(self) -> LocalFile:
+        """What the local store has of its file."""
+        return self.record.file
 
     @property
     def may_write(self) -> bool:
         """Whether this server's user may edit the document."""
-        return self.file.permissions == "read-write"
+        return self.file.may_write
 
     # --- opening ---
 
@@ -155,7 +140,7 @@ class LinkedDocument:
             ServiceUnavailable: its history is at the Y.js server alone, which does not answer.
         """
         self._on_disk = on_disk
-        self.file = await self._store.open(self.room_id, on_disk.path, self._is_the_same_file)
+        self.record.file = await self._store.open(self.room_id, on_disk.path, self._is_the_same_file)
         self._kept, side = await self._store.histories(self.room_id)
         self._log_generation, self._side_generation = self._kept.generation, side.generation
         self._position = self._kept.seq
@@ -167,7 +152,7 @@ class LinkedDocument:
                 await self._begin(self._kept.updates)
         if self._generation != self.file.generation:
             await self._wait_for_history()
-        return await self._judge_file(on_disk)
+        return FileVerdict.AS_IT_IS if self._shows_file else await self.record.judge(on_disk)
 
     def _is_the_same_file(self, before: LocalFile) -> bool:
         """Whether what was known at this path under another id is this file: the id is gone, the content is ours."""
@@ -186,7 +171,7 @@ class LinkedDocument:
             await self._settle(_HISTORY_SECONDS)
         if self.link.state is not LinkState.LIVE:
             raise ServiceUnavailable(f"The document can't be loaded from the Y.js server. {self.link.reason}")
-        self.file = await self._store.change(self.room_id, generation=self._generation)
+        await self.record.change(generation=self._generation)
 
     async def _admit(self) -> tuple[str, Credentials]:
         """What comes before each connection: the document's id, a token, and the seed where there is none.
@@ -201,8 +186,8 @@ class LinkedDocument:
         assert document_id is not None
         credentials = await self._client.credentials(document_id, renew=True)
         changed = credentials.permissions != self.file.permissions
-        if changed:
-            self.file = await self._store.change(self.room_id, permissions=credentials.permissions)
+        if changed or self.file.ended:
+            await self.record.change(permissions=credentials.permissions, ended=None)
         async with self._deciding:
             open_before = self._decided
             await self._decide(document_id, credentials)
@@ -210,14 +195,23 @@ class LinkedDocument:
             self._on_rights_changed(credentials.permissions)
         return self._client.document_url(document_id), credentials
 
+    def _refused(self, error: ServiceError) -> None:
+        ended = _ENDED.get(error.code or error.status)
+        if ended is not None and not self.file.own and self.file.ended is None:
+            self._noting = asyncio.ensure_future(self._end(ended))
+
+    async def _end(self, ended: str) -> None:
+        """This server's user takes part no longer. The file stays, and is theirs alone."""
+        log.warning("document=%s: it is shared no longer (%s); %s stays.", self.room_id, ended, self.file.path)
+        await self.record.change(ended=ended, permissions="read-write")
+        self._on_ended(ended)
+
     async def _register(self) -> None:
         path, content = self._on_disk.path, self._on_disk.content
         kind = document_type(self._on_disk.type, path)
         name = self.file.registered_as or self.room_id
         registered = await self._client.register(self._home_id, name, kind, path, title(content, kind, path))
-        self.file = await self._store.change(
-            self.room_id, document_id=registered.document_id, registered_as=name
-        )
+        await self.record.change(document_id=registered.document_id, registered_as=name)
 
     async def renamed(self, path: str) -> None:
         """The file has another path now: the document stays, and the service is told.
@@ -226,7 +220,7 @@ class LinkedDocument:
             ServiceError: it could not be told; it is again when the document is opened the next time.
         """
         self._on_disk = FileContent(path, self._on_disk.type, self.content())
-        self.file = await self._store.change(self.room_id, path=path)
+        await self.record.change(path=path)
         if self.file.own and self.file.document_id is not None:
             await self._register()
 
@@ -239,14 +233,14 @@ class LinkedDocument:
         elif ours == 0 and await self._is_first(document_id, credentials):
             if not self._decided:
                 await self._begin(self._kept.updates)
-            self.file = await self._store.change(self.room_id, generation=credentials.generation)
+            await self.record.change(generation=credentials.generation)
         elif self._decided:
             raise HistoryReplaced("The document has another history than the one that is open here.")
         else:
             if self._kept.updates:
                 self._on_dropped()
                 self.dropped = self._content_of(self._kept.updates)
-            self.file, self._log_generation = await self._store.reset(self.room_id)
+            self.record.file, self._log_generation = await self._store.reset(self.room_id)
             self._position = 0
             self.was_reset = bool(self._kept.updates)
             self._decided = True
@@ -301,7 +295,7 @@ class LinkedDocument:
         else:
             self._seed = self._seed or self._seed_of_file()
             self.split.apply_local(self._seed)
-            await self._remember_save(self._on_disk.digest)
+            await self.record.remember_save(self._on_disk.digest)
             self._shows_file = True
 
     def _content_of(self, updates: list[bytes]) -> Any:
@@ -315,26 +309,7 @@ class LinkedDocument:
         document.set(self._on_disk.content)
         return document.ydoc.get_update()
 
-    async def _judge_file(self, on_disk: FileContent) -> FileVerdict:
-        """Whose is the file's content? (rule 2)"""
-        if self.file.saved_extra is not None:
-            # It was taken in from the file just before a crash; where it is in the log already, this does nothing.
-            self.split.apply_local(self.file.saved_extra)
-        if self._shows_file or await self.shows(on_disk) or await self._is_unchanged_since(on_disk):
-            return FileVerdict.AS_IT_IS
-        if self.file.wrote(on_disk.digest) or await self._is_torn(on_disk):
-            return FileVerdict.WRITE
-        return FileVerdict.WRITE if await self.take_in(on_disk) else FileVerdict.KEEP_BESIDE
-
-    # --- the file ---
-
-    async def shows(self, on_disk: FileContent) -> bool:
-        """Whether the file holds just what the document does, whoever wrote it; if so, it is a base from now on."""
-        found = on_disk.digest
-        if found != digest(self.content(), on_disk.type):
-            return False
-        await self._remember_save(found)
-        return True
+    # --- the histories ---
 
     def content(self) -> Any:
         """The document's content, in one piece: upstream's `aget` yields between cells, and tears edits apart."""
@@ -343,91 +318,6 @@ class LinkedDocument:
         # Reading a notebook gives new ids to cells that share one: an edit.
         self.split.flush()
         return content
-
-    async def intend_to_save(self, content_digest: str) -> None:
-        """Say which content will be written to the file; called in the tick in which the content was taken."""
-        position = await self._position_now()
-        self.file = await self._store.change(self.room_id, intent_digest=content_digest, intent_seq=position)
-
-    async def saved(self) -> None:
-        """The file now holds what was intended."""
-        self.file = await self._store.change(
-            self.room_id,
-            saved_digest=self.file.intent_digest,
-            saved_seq=self.file.intent_seq,
-            saved_extra=None,
-            intent_digest=None,
-            intent_seq=None,
-        )
-
-    @property
-    def vouches(self) -> bool:
-        """Whether all of it was made on this server, so that its outputs may be signed as trusted here."""
-        return self.file.own and not self.file.others
-
-    async def withdraw_intent(self) -> None:
-        """The file was not written."""
-        self.file = await self._store.change(self.room_id, intent_digest=None, intent_seq=None)
-
-    async def take_in(self, on_disk: FileContent) -> bool:
-        """Merge what was changed outside since the last save, as edits (rule 2).
-
-        Returns:
-            whether it is in the document now; if not, no base is known or this user may not write.
-        """
-        if self.file.saved_seq is None or not self.may_write:
-            return False
-        merges = [(merge_update(b.state, on_disk.content, on_disk.type), b) for b in await self._bases()]
-        # Whichever of two bases it was: from the other one the way to the file is longer.
-        update, base = min(merges, key=lambda merge: len(merge[0] or b""))
-        if update is not None:
-            # First the note, then the edit: after a crash in between the note is applied on opening.
-            extra = update if base.extra is None else merge_updates(base.extra, update)
-            self.file = await self._store.change(
-                self.room_id,
-                saved_digest=on_disk.digest,
-                saved_seq=base.seq,
-                saved_extra=extra,
-                intent_digest=None,
-                intent_seq=None,
-            )
-            self.split.apply_local(update)
-        return True
-
-    async def _bases(self) -> list[_Base]:
-        """What the file showed before it was changed outside; after a crash in a save that may be either content."""
-        assert self.file.saved_seq is not None
-        bases = [await self._base(self.file.saved_seq, self.file.saved_extra)]
-        if self.file.intent_seq is not None:
-            bases.append(await self._base(self.file.intent_seq, None))
-        return bases
-
-    async def _base(self, seq: int, extra: bytes | None) -> _Base:
-        history = await self._store.log.read(self.room_id, until=seq)
-        document: Doc = Doc()
-        for update in history.updates + ([] if extra is None else [extra]):
-            document.apply_update(update)
-        return _Base(seq, extra, document.get_update())
-
-    async def _is_unchanged_since(self, on_disk: FileContent) -> bool:
-        """Whether neither the file nor the document has changed since the last save: it is not written for its form."""
-        last = (self.file.saved_digest, self.file.saved_seq, self.file.saved_extra)
-        return last == (on_disk.digest, await self._position_now(), None)
-
-    async def _is_torn(self, on_disk: FileContent) -> bool:
-        """Whether a crash has cut our own save short: the file holds the beginning of it, or no notebook at all."""
-        if self.file.intent_seq is None:
-            return False
-        if on_disk.content is None or on_disk.type == "notebook":
-            return on_disk.content is None
-        document = YDOCS.get(on_disk.type, YDOCS["file"])()
-        document.ydoc.apply_update((await self._base(self.file.intent_seq, None)).state)
-        return str(document.get()).startswith(on_disk.content)
-
-    async def _remember_save(self, content_digest: str) -> None:
-        if self.file.saved_digest != content_digest or self.file.saved_seq is None:
-            await self.intend_to_save(content_digest)
-            await self.saved()
 
     async def side_is_kept(self) -> None:
         """Wait until the per-server keys are in the local store, and so in the room: before a browser syncs."""
@@ -438,14 +328,12 @@ class LinkedDocument:
         position = self._position
         return position if isinstance(position, int) else await asyncio.shield(position)
 
-    # --- the histories ---
-
     def _keep_shared(self, update: bytes, remote: bool) -> None:
         self._position = self._store.log.append(self.room_id, update, self._log_generation)
         if not remote:
             self.link.send(update)
         elif not self.file.others:
-            self.file = replace(self.file, others=True)
+            self.record.file = replace(self.file, others=True)
             self._noting = asyncio.ensure_future(self._store.change(self.room_id, others=True))
 
     def _keep_side(self, update: bytes) -> None:
@@ -463,15 +351,21 @@ class LinkedDocument:
         self._store.log.forget(self.room_id)
 
     def status(self) -> dict[str, Any]:
-        """What `/rtc/status` tells of it."""
+        """What `/rtc/status` tells of it; see docs/own-server.md."""
+        acknowledged = self.link.acknowledged_state
         return {
             "room": self.room_id,
             "document_id": self.file.document_id,
             "path": self.file.path,
             "permissions": self.file.permissions,
+            "ended": self.file.ended,
             "generation": self.file.generation,
             "link": str(self.link.state),
             "reason": self.link.reason,
             "unacknowledged": self.link.unacknowledged,
+            "acknowledged": {
+                "state_vector": b64encode(acknowledged).decode(),
+                "clocks": {str(client): clock for client, clock in clocks(acknowledged).items()},
+            },
             "saved": self.link.state is LinkState.LIVE and self.link.unacknowledged == 0,
         }

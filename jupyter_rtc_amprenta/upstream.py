@@ -20,10 +20,12 @@ from jupyter_server.utils import ensure_async
 from jupyter_server_ydoc.app import YDocExtension
 from jupyter_server_ydoc.handlers import YDocWebSocketHandler
 from jupyter_server_ydoc.rooms import DocumentRoom
+from pycrdt.websocket import YRoom
 from tornado.web import HTTPError
 
 from .core.errors import ConfigurationError
-from .rooms import LinkedRoom, Linking
+from .linking import Linking
+from .rooms import LinkedRoom
 
 _MAKES_ROOMS: tuple[ModuleType, ...] = (jupyter_server_ydoc.app, jupyter_server_ydoc.handlers)
 # `~=3.0`: a new major version moves what is leaned on.
@@ -85,6 +87,11 @@ def forget_tabs(collaboration: YDocExtension) -> None:
 def tabs_session() -> str:
     """What a tab that is opened now names as its session."""
     return jupyter_server_ydoc.handlers.SERVER_SESSION
+
+
+def global_room(collaboration: YDocExtension) -> YRoom | None:
+    """JupyterLab's room for what all its pages know of each other; None while no page is open."""
+    return collaboration.ywebsocket_server.rooms.get("JupyterLab:globalAwareness")
 
 
 def unlink_rooms() -> None:

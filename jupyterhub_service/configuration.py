@@ -95,7 +95,7 @@ def configure(
         service["command"] = list(command or (sys.executable, "-m", "jupyterhub_service"))
         service["environment"] = environment
     _register_service(c, service)
-    _grant_scopes(c, service_name)
+    _grant_scopes(c, service_name, settings.search_users)
     _prepare_servers(c, service_name, settings, (api_url or service_url).rstrip("/"))
     return environment
 
@@ -130,12 +130,13 @@ def _register_service(c: Config, service: dict[str, Any]) -> None:
     add_to_list(c.JupyterHub, "services", [service])
 
 
-def _grant_scopes(c: Config, service_name: str) -> None:
+def _grant_scopes(c: Config, service_name: str, search_users: bool) -> None:
     add_to_dict(c.JupyterHub, "custom_scopes", {PERSON_SCOPE: {"description": _PERSON_DESCRIPTION}})
     role = {
         "name": f"service-{service_name.lower()}",
         "description": "Look up whether an invited user exists",
-        "scopes": ["read:users:name"],
+        # One user at a time: the list of all is for whom the operator wants to find each other.
+        "scopes": ["read:users:name", *(["list:users"] if search_users else [])],
         "services": [service_name],
     }
     add_to_list(c.JupyterHub, "load_roles", [role])
@@ -158,7 +159,11 @@ def _grant_to_users(c: Config, scopes: list[str]) -> None:
 
 def _prepare_servers(c: Config, service_name: str, settings: Settings, api_url: str) -> None:
     access = _access(service_name)
-    environment = {"JUPYTER_COLLABORATION_YJS_URL": settings.yjs_server_url, "RTC_API_URL": api_url}
+    environment = {
+        "JUPYTER_COLLABORATION_YJS_URL": settings.yjs_server_url,
+        "RTC_API_URL": api_url,
+        "RTC_PAGE_URL": settings.page_url or _page_url(c, service_name, settings),
+    }
     # A class's own section, such as c.DockerSpawner, wins over c.Spawner: what is set there is extended too.
     own = [name for name in c if name.endswith("Spawner") and name != "Spawner"]
     for section in [c.Spawner, *(c[name] for name in own)]:
@@ -177,6 +182,14 @@ def _prepare_servers(c: Config, service_name: str, settings: Settings, api_url: 
                     "server_token_scopes has 'inherit': any code on a user's server could then invite and delete as "
                     "that user. List the scopes that servers need instead."
                 )
+
+
+def _page_url(c: Config, service_name: str, settings: Settings) -> str:
+    """The page as browsers see it. With subdomains, which give it a host of its own, RTC_PAGE_URL tells."""
+    base_url = f"/{c.JupyterHub.base_url.strip('/')}/" if is_set(c.JupyterHub, "base_url") else "/"
+    host = urlsplit(settings.hub_url)
+    origin = f"{host.scheme}://{host.netloc}" if host.netloc else ""
+    return f"{origin}{base_url.replace('//', '/')}services/{service_name}/"
 
 
 def _server_role(c: Config) -> list[str]:

@@ -17,6 +17,7 @@ _NOT_OURS = {
     "local_store",
     "shared_folder",
     "open_timeout",
+    "page_url",
 }
 
 FIELDS = tuple(variable.field for variable in VARIABLES if variable.field not in _NOT_OURS)
