@@ -27,6 +27,7 @@ from jupyter_server.auth.utils import HTTP_METHOD_TO_AUTH_ACTION
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.extension.manager import ExtensionManager
+from jupyter_server.services.api.handlers import IdentityHandler
 from jupyter_server.services.contents.filemanager import AsyncFileContentsManager, FileContentsManager
 from jupyter_server_ydoc.app import YDocExtension
 from jupyter_server_ydoc.handlers import DocSessionHandler, TimelineHandler, YDocWebSocketHandler
@@ -42,6 +43,8 @@ from jupyter_server_ydoc.utils import (
 from jupyter_server_ydoc.websocketserver import JupyterWebsocketServer
 from jupyter_ydoc import YNotebook, YUnicode, ydocs
 from jupyter_ydoc.ybasedoc import YBaseDoc
+from jupyterlab_server.handlers import LabHandler
+from notebook.app import NotebookBaseHandler
 from pycrdt import Awareness, Doc, Map, Text, YMessageType, create_update_message, merge_updates
 from pycrdt.store import BaseYStore, YDocNotFound
 from pycrdt.websocket import WebsocketServer, YRoom
@@ -187,6 +190,25 @@ def test_the_handler_of_rooms_is_taken_from_the_modules_global_name() -> None:
     require(
         "YDocWebSocketHandler" in names, "initialize_handlers names its handler otherwise; see link_rooms"
     )
+
+
+def test_pages_are_told_of_what_comes_into_a_room_as_the_servers_own() -> None:
+    """`panel.py` tells JupyterLab's list of who is on other servers so."""
+    source = inspect.getsource(YRoom.send_server_awareness)
+    require('changes[1] != "local"' in source, "YRoom passes on other origins than 'local'; panel.py")
+    prepare = inspect.getsource(YDocWebSocketHandler.prepare)
+    require("TransientRoom(" in prepare, "there is no TransientRoom for the global awareness; panel.py")
+    awareness = Awareness(Doc())
+    awareness.set_local_state({})
+    require("lastUpdated" in awareness.meta[awareness.client_id], "Awareness.meta has no lastUpdated; last_of")
+
+
+def test_jupyter_lab_and_notebook_ask_a_hook_what_their_pages_leave_out() -> None:
+    """`frontend.hide_share_button` is one."""
+    for handler in (LabHandler, NotebookBaseHandler):
+        names = names_in(handler.get_page_config) | set(inspect.unwrap(handler.get_page_config).__code__.co_consts)
+        require("page_config_hook" in names, f"{handler.__name__} asks no page_config_hook; hide_share_button")
+    require("identity_model" in names_in(IdentityHandler.get), "/api/me asks no identity_model; give_colours")
 
 
 def test_a_handler_makes_its_room_in_prepare_where_strangers_are_sent_away_first() -> None:
