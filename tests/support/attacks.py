@@ -21,6 +21,7 @@ import nbformat
 from jupyter_ydoc import YNotebook, YUnicode
 from pycrdt import Array, Map, Text
 from support.simulation import Hub, Server
+from support.yjs_client import until
 from tornado.web import HTTPError
 
 from jupyter_rtc_amprenta.core.content import digest
@@ -81,6 +82,7 @@ class World:
         for replica in range(len(self.hub.ports)):
             await self.hub.start(replica)
         await self.alice.start()
+        await until(lambda: _is_committed(self.alice), "alice has begun it")
         for server in self.servers[1:]:
             await server.join(self.document_id)
             await server.start()

@@ -271,7 +271,10 @@ class Server:
         events.register_event_schema(EVENTS_SCHEMA_PATH)
         room_class = type("Room", (LinkedRoom,), {"linking": self.linking})
         form, kind = ("json", "notebook") if self.kind == "notebook" else ("text", "file")
-        room = room_class(f"{form}:{kind}:{loader.file_id}", form, kind, loader, events, None, log, 0.05)
+        room = room_class(
+            f"{form}:{kind}:{loader.file_id}", form, kind, loader, events, None, log, 0.05,
+            exception_handler=lambda error, _: True,
+        )  # fmt: skip
         room.create_task(room.start())
         await room.started.wait()
         self.room = room
