@@ -15,7 +15,6 @@ from jupyter_rtc_amprenta.core import migrate
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
 
-
 # A busy machine is no fault of the code's.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
