@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 
-from .core.errors import ServiceError, ServiceUnavailable
+from .core.errors import FileChanged, FileHeld, ServiceError, ServiceUnavailable
+from .core.queries_files import Shown
+from .core.volumes import VolumePath
 
 _TIMEOUT_SECONDS = 10.0
 # A token is taken anew when it has less than this left.
@@ -85,6 +88,48 @@ class ServiceClient:
         )
         return Registration(answer["document_id"], answer["generation"], answer["permissions"])
 
+    async def register_shared(
+        self, place: VolumePath, room_kind: str, document_type: str, title: str, digest: str
+    ) -> Registration:
+        """Find the document of a file on a shared volume, or make it one; either way this user then takes part.
+
+        Args:
+            place: where the file lies.
+            room_kind: `format:type` of the room: two rooms of one file are two documents.
+            digest: of the file's content, which shows that this server has it.
+
+        Raises:
+            ServiceError: 403: the user is in no group that may enter; 409: nobody knows this content.
+            ServiceUnavailable.
+        """
+        body = {
+            "volume": place.volume,
+            "file_id": room_kind,
+            "document_type": document_type,
+            "path": place.path,
+            "title": title,
+            "shared": True,
+            "digest": digest,
+        }
+        answer = await self._call("POST", "/documents", body)
+        return Registration(answer["document_id"], answer["generation"], answer["permissions"])
+
+    async def moved(self, document_id: str, path: str) -> None:
+        """The document's file has another path below its shared volume.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        await self._call("PATCH", f"/documents/{quote(document_id, safe='')}", {"path": path})
+
+    async def deleted(self, document_id: str) -> None:
+        """The document's file was deleted: its session is over.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        await self._call("PATCH", f"/documents/{quote(document_id, safe='')}", {"deleted": True})
+
     async def document(self, document_id: str) -> dict[str, Any]:
         """What the service knows of a document: `document_type`, `path`, `title`, `owner`, `permissions`, `generation`.
 
@@ -141,6 +186,59 @@ class ServiceClient:
             return False
         return True
 
+    # --- a file that other servers have too ---
+
+    async def file_contents(self, document_id: str, place: str) -> list[Shown]:
+        """What the file may hold that one of its servers wrote or took in: the last content, and the one before.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        answer = await self._file_call("GET", document_id, {"place": place})
+        return [Shown(one["digest"], base64.b64decode(one["snapshot"]) or None) for one in answer["contents"]]
+
+    async def claim_file(
+        self, method: str, document_id: str, claim: dict[str, Any], new: Shown, **more: Any
+    ) -> float:
+        """Claim to save the file (`POST`), or to have found a change in it (`PUT`); see `queries_files`.
+
+        Returns:
+            for how many seconds this server is the one that saves.
+
+        Raises:
+            FileHeld, FileChanged, ServiceError, ServiceUnavailable.
+        """
+        snapshot = base64.b64encode(new.snapshot or b"").decode()
+        body = claim | {"digest": new.digest, "snapshot": snapshot} | more
+        return float((await self._file_call(method, document_id, body=body))["seconds"])
+
+    async def release_file(self, document_id: str, place: str, holder: str) -> None:
+        """Save the file no longer.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        await self._file_call("DELETE", document_id, {"place": place, "holder": holder})
+
+    async def _file_call(
+        self,
+        method: str,
+        document_id: str,
+        query: dict[str, str] | None = None,
+        body: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        path = f"/file?{urlencode(query)}" if query else "/file"
+        options = {} if body is None else {"body": json.dumps(body)}
+        try:
+            response = await self._document_call(method, document_id, path, **options)
+        except ServiceError as error:
+            if error.status == 423:
+                raise FileHeld(error.detail) from None
+            if error.status == 409:
+                raise FileChanged(error.detail) from None
+            raise
+        return json.loads(response.body or b"{}")
+
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
         request = HTTPRequest(
@@ -154,10 +252,12 @@ class ServiceClient:
                 f"{self._api} is not the collaboration service: its answer is no JSON."
             ) from None
 
-    async def _document_call(self, method: str, document_id: str, **options: Any) -> HTTPResponse:
+    async def _document_call(
+        self, method: str, document_id: str, path: str = "", **options: Any
+    ) -> HTTPResponse:
         credentials = await self.credentials(document_id)
         headers = {"Authorization": f"Bearer {credentials.token}"} | options.pop("headers", {})
-        url = "http" + self.document_url(document_id).removeprefix("ws")
+        url = "http" + self.document_url(document_id).removeprefix("ws") + path
         return await _fetch(HTTPRequest(url, method, headers=headers, **options))
 
 
@@ -186,7 +286,7 @@ def _refusal(request: HTTPRequest, error: HTTPClientError) -> ServiceError:
             pass
     # 599 is tornado's own: it timed out. The proxy says 502 to 504 while what is behind it is away.
     kind = ServiceUnavailable if error.code in (502, 503, 504, 599) else ServiceError
-    return kind(f"{_place(request)}: {detail}", error.code, code)
+    return kind(f"{_place(request)}: {detail}", error.code, code, detail)
 
 
 def _place(request: HTTPRequest) -> str:

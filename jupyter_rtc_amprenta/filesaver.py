@@ -105,7 +105,7 @@ class FileSaver:
     async def _save_later(self, delay: float) -> None:
         retry = delay
         while self._unsaved and not self._hurry.is_set():
-            await self._pause(retry)
+            await self._pause(self.retry_delay(retry))
             try:
                 await self.save()
             except Exception as error:
@@ -119,6 +119,10 @@ class FileSaver:
                 self._unsaved = True
             else:
                 retry = delay
+
+    def retry_delay(self, delay: float) -> float:
+        """How long to wait before a save, in seconds, where `delay` is due."""
+        return delay
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -223,9 +227,9 @@ class FileSaver:
             manager.increment_filename(f"{path.stem} (conflict {stamp}){path.suffix}", path=folder)
         )
         copy = str(path.with_name(name))
-        await ensure_async(
-            manager.save({"format": self._format, "type": self._type, "content": content}, copy)
-        )
+        # What is no notebook is kept as the text that it is.
+        form = ("text", "file") if isinstance(content, str) else (self._format, self._type)
+        await ensure_async(manager.save({"format": form[0], "type": form[1], "content": content}, copy))
         log.warning("%s held what could not be merged; it is kept as %s.", path, copy)
 
     def give_up(self) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,16 +25,20 @@ from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Doc, merge_updates
 
+from .agreement import Agreement, snapshot_of, state_at
 from .client import Credentials, ServiceClient
-from .core.content import digest, document_type, title
-from .core.errors import HistoryReplaced, ServiceUnavailable
+from .core.content import digest, document_type, title, written
+from .core.errors import ContentError, HistoryCompacted, HistoryReplaced, ServiceError, ServiceUnavailable
 from .core.merge import merge_update
 from .core.protocol import EMPTY_UPDATE
 from .core.queries import History
+from .core.queries_files import Shown
 from .core.queries_local import LocalFile
+from .core.volumes import VolumePath
 from .link import Link, LinkState
 from .linkawareness import LinkAwareness
 from .localstore import LocalStore, side_of
+from .places import Place, Places
 from .splitdoc import SplitDocument
 
 log = logging.getLogger(__name__)
@@ -79,7 +84,7 @@ class LinkedDocument:
 
     Args:
         room_id: `format:type:file id`.
-        home_id: of the folder that the files are in.
+        places: where this server's files lie.
         store: the local store.
         client: of the service and the Y.js server.
         document: the room's document, as jupyter_ydoc sees it, new and empty.
@@ -89,12 +94,17 @@ class LinkedDocument:
         on_rights_changed: called with what this server's user may do now, while the document is open.
         on_dropped: called before a history is dropped that browsers may hold.
         id_is_gone: whether a file id names no file any more.
+        is_open: whether there is a room of this name.
+
+    Attributes:
+        place: where the file lies.
+        agreement: with the other servers that have the file, once the document is known; None: no other has it.
     """
 
     def __init__(
         self,
         room_id: str,
-        home_id: str,
+        places: Places,
         store: LocalStore,
         client: ServiceClient,
         document: YBaseDoc,
@@ -104,12 +114,15 @@ class LinkedDocument:
         on_rights_changed: Callable[[str], None],
         on_dropped: Callable[[], None],
         id_is_gone: Callable[[str], bool],
+        is_open: Callable[[str], bool],
     ) -> None:
         self.room_id = room_id
         self.split = SplitDocument(document.ydoc, self._keep_shared, self._keep_side)
         self.file: LocalFile
         self.link = Link(room_id, self.split, awareness, self._admit, on_replaced)
-        self._home_id = home_id
+        self.place: Place
+        self.agreement: Agreement | None = None
+        self._places = places
         self._store = store
         self._client = client
         self._document = document
@@ -117,6 +130,7 @@ class LinkedDocument:
         self._on_rights_changed = on_rights_changed
         self._on_dropped = on_dropped
         self._id_is_gone = id_is_gone
+        self._is_open = is_open
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
         self._log_generation = self._side_generation = 1
         self._position: asyncio.Future[int] | int = 0
@@ -136,6 +150,11 @@ class LinkedDocument:
         self._noting: asyncio.Future[LocalFile] | None = None
 
     @property
+    def is_live(self) -> bool:
+        """Whether the Y.js server answers, and this user takes part."""
+        return self.link.state is LinkState.LIVE
+
+    @property
     def may_write(self) -> bool:
         """Whether this server's user may edit the document."""
         return self.file.permissions == "read-write"
@@ -153,8 +172,12 @@ class LinkedDocument:
 
         Raises:
             ServiceUnavailable: its history is at the Y.js server alone, which does not answer.
+            ServiceError: it is on a shared volume, and this user may not enter it there.
         """
         self._on_disk = on_disk
+        self.place = self._places.of(on_disk.path)
+        if self.place.volume is not None:
+            await self._find_on_volume(self.place.volume)
         self.file = await self._store.open(self.room_id, on_disk.path, self._is_the_same_file)
         self._kept, side = await self._store.histories(self.room_id)
         self._log_generation, self._side_generation = self._kept.generation, side.generation
@@ -172,6 +195,58 @@ class LinkedDocument:
     def _is_the_same_file(self, before: LocalFile) -> bool:
         """Whether what was known at this path under another id is this file: the id is gone, the content is ours."""
         return self._id_is_gone(before.room_id.split(":", 2)[2]) and before.wrote(self._on_disk.digest)
+
+    async def _find_on_volume(self, volume: VolumePath) -> None:
+        """A file that others have too is nobody's own: which document it is, the service says, and nobody else.
+
+        Raises:
+            ServiceUnavailable: it does not answer, and this server has nothing of the document.
+            ServiceError: this user may not enter.
+        """
+        known = await self._store.find(self.room_id)
+        try:
+            if known is not None and known.document_id is not None:
+                await self._tell_move(known.document_id, volume)
+            document_id = await self._register_on(volume)
+        except ServiceUnavailable as error:
+            if known is None or not known.generation:
+                raise ServiceUnavailable(str(error), error.status, "volume_offline") from None
+            return
+        if known is not None and known.document_id not in (None, document_id):
+            # Another file has this one's name now.
+            await self._store.forget(self.room_id)
+            await self._store.remove_histories(self.room_id)
+        await self._store.found(document_id, self.room_id, self._on_disk.path, self._is_another)
+
+    def _is_another(self, other: LocalFile) -> bool:
+        """Whether a file that holds this document here is one that is open, or is reached, by another name."""
+        if self._is_open(other.room_id):
+            return True
+        return self._places.exists(other.path) and self._places.of(other.path).volume == self.place.volume
+
+    async def _register_on(self, volume: VolumePath) -> str:
+        path, content = self._on_disk.path, self._on_disk.content
+        room_kind = self.room_id.rpartition(":")[0]
+        kind = document_type(self._on_disk.type, path)
+        named = title(content, kind, path)
+        return (
+            await self._client.register_shared(volume, room_kind, kind, named, self._on_disk.digest)
+        ).document_id
+
+    async def _tell_move(self, document_id: str, volume: VolumePath) -> None:
+        """The file was moved while the service was away; but what was copied, and is there still, was not moved."""
+        try:
+            described = await self._client.document(document_id)
+            before = VolumePath(described.get("volume", ""), described.get("volume_path", ""))
+            if before.volume != volume.volume or before.path == volume.path:
+                return
+            path = self._places.path_of(before)
+            if path is None or not self._places.exists(path):
+                await self._client.moved(document_id, volume.path)
+        except ServiceUnavailable:
+            raise
+        except ServiceError as error:
+            log.warning("document=%s: the service does not take %s: %s", document_id, volume.shown, error)
 
     async def _settle(self, timeout: float) -> None:
         try:
@@ -200,6 +275,8 @@ class LinkedDocument:
         document_id = self.file.document_id
         assert document_id is not None
         credentials = await self._client.credentials(document_id, renew=True)
+        if self.place.agreed and self.agreement is None:
+            self.agreement = Agreement(self._client, document_id, self.place, self._places)
         changed = credentials.permissions != self.file.permissions
         if changed:
             self.file = await self._store.change(self.room_id, permissions=credentials.permissions)
@@ -214,7 +291,7 @@ class LinkedDocument:
         path, content = self._on_disk.path, self._on_disk.content
         kind = document_type(self._on_disk.type, path)
         name = self.file.registered_as or self.room_id
-        registered = await self._client.register(self._home_id, name, kind, path, title(content, kind, path))
+        registered = await self._client.register(self._places.home_id, name, kind, path, title(content, kind, path))
         self.file = await self._store.change(
             self.room_id, document_id=registered.document_id, registered_as=name
         )
@@ -227,7 +304,11 @@ class LinkedDocument:
         """
         self._on_disk = FileContent(path, self._on_disk.type, self.content())
         self.file = await self._store.change(self.room_id, path=path)
-        if self.file.own and self.file.document_id is not None:
+        volume = self.place.volume
+        self.place = self._places.of(path)
+        if volume is not None and self.place.volume is not None and self.file.document_id is not None:
+            await self._client.moved(self.file.document_id, self.place.volume.path)
+        elif volume is None and self.file.own and self.file.document_id is not None:
             await self._register()
 
     async def _decide(self, document_id: str, credentials: Credentials) -> None:
@@ -311,6 +392,8 @@ class LinkedDocument:
         return document.get()
 
     def _seed_of_file(self) -> bytes:
+        if self._on_disk.content is None:
+            raise ContentError(f"{self._on_disk.path} is no notebook.")
         document = YDOCS.get(self._on_disk.type, YDOCS["file"])()
         document.set(self._on_disk.content)
         return document.ydoc.get_update()
@@ -320,6 +403,9 @@ class LinkedDocument:
         if self.file.saved_extra is not None:
             # It was taken in from the file just before a crash; where it is in the log already, this does nothing.
             self.split.apply_local(self.file.saved_extra)
+        if self.place.agreed:
+            # What the others have done with the file is asked before each save.
+            return FileVerdict.WRITE
         if self._shows_file or await self.shows(on_disk) or await self._is_unchanged_since(on_disk):
             return FileVerdict.AS_IT_IS
         if self.file.wrote(on_disk.digest) or await self._is_torn(on_disk):
@@ -393,6 +479,65 @@ class LinkedDocument:
             )
             self.split.apply_local(update)
         return True
+
+    # --- a file that other servers have too ---
+
+    def shown_now(self, content_digest: str) -> Shown:
+        """What a content shows, for the others; called in the tick in which the content was taken."""
+        return Shown(content_digest, snapshot_of(self.split.shared))
+
+    async def take_in_by_claim(self, on_disk: FileContent) -> bool:
+        """Merge what was changed outside since one of the servers saved, once for all of them (rule 2).
+
+        Returns:
+            whether it is in the document now; if not, no base is known or this user may not write.
+
+        Raises:
+            FileHeld: another server saves it, and so takes it in.
+            FileChanged: another one has taken it in.
+            ServiceError, ServiceUnavailable.
+        """
+        assert self.agreement is not None
+        states = [(shown, await self._state_of(shown, on_disk.type)) for shown in self.agreement.contents]
+        merges = [
+            (merge_update(state, on_disk.content, on_disk.type) or EMPTY_UPDATE, shown, state)
+            for shown, state in states
+            if state is not None
+        ]
+        if not merges or not self.may_write:
+            return False
+        # Whichever of the contents it was: from another one the way to the file is longer.
+        update, base, state = min(merges, key=lambda merge: len(merge[0]))
+        fork: Doc = Doc()
+        for part in (state, update):
+            fork.apply_update(part)
+        new = Shown(on_disk.digest, snapshot_of(fork))
+        await self.agreement.claim_change(base.digest, new, b64encode(update).decode())
+        # It is in the log now, and comes by the link too: whichever is first.
+        self.split.apply_local(update)
+        return True
+
+    async def _state_of(self, shown: Shown, file_type: str) -> bytes | None:
+        """The document that a content of the file shows; None where this server can't tell."""
+        candidates = []
+        if shown.digest == self.file.saved_digest and self.file.saved_seq is not None:
+            with suppress(HistoryCompacted):
+                candidates.append((await self._base(self.file.saved_seq, self.file.saved_extra)).state)
+        if shown.snapshot is not None:
+            history = await self._store.log.read(self.room_id, whole=True)
+            candidates.append(state_at(shown.snapshot, history.updates))
+        for state in candidates:
+            if state is not None and digest(self._content_of([state]), file_type) == shown.digest:
+                return state
+        return None
+
+    async def is_torn(self, text: str, file_type: str) -> bool:
+        """Whether the file holds the beginning of what one of the servers was about to write when it ended."""
+        assert self.agreement is not None
+        if not self.agreement.contents:
+            return False
+        state = await self._state_of(self.agreement.contents[0], file_type)
+        return state is not None and written(self._content_of([state]), file_type).startswith(text)
 
     async def _bases(self) -> list[_Base]:
         """What the file showed before it was changed outside; after a crash in a save that may be either content."""

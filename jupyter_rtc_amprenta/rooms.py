@@ -25,18 +25,29 @@ from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Awareness, Channel, Doc
 from tornado.web import HTTPError
 
+from .agreedsaver import AgreedFileSaver
 from .client import ServiceClient
 from .core import protocol
 from .core.content import digest
 from .core.errors import ProtocolError, ServiceError, ServiceUnavailable
 from .core.protocol import MessageType
 from .core.settings import Settings
+from .core.volumes import VolumePath
 from .filesaver import FileSaver
 from .linkawareness import LinkAwareness
 from .linked import LinkedDocument
 from .localstore import LocalStore
+from .places import Places
 
 _RELOAD = 1003
+# By the code of what is raised. A close frame has 123 bytes, and upstream puts 74 around them.
+_SENTENCES = {
+    "not_in_group": "You may not enter this shared volume.",
+    "unknown_volume": "The service does not know this shared volume.",
+    "file_unknown": "It was changed: a participant must open it first.",
+    "known_here": "It is known here under another name.",
+    "volume_offline": "The collaboration service does not answer.",
+}
 # The awareness clients that the browser speaks for whose message is being handled: upstream's hook for messages
 # is not told whose they are, but runs in the task that serves them.
 _SPEAKS_FOR: ContextVar[set[int]] = ContextVar("speaks_for")
@@ -48,7 +59,7 @@ class Linking:
 
     Attributes:
         settings: of this server.
-        home_id: of the folder that the files are in; see `homeid.py`.
+        places: where the files lie.
         store: the local store.
         client: of the service and the Y.js server.
         contents_manager: gives the server's contents manager, once it is there.
@@ -57,12 +68,13 @@ class Linking:
         joining: held by who puts a shared document among the files: two would put it there twice.
         forget_tabs: after this, tabs of before are asked to reload when they come back.
         tabs_session: what tabs of now name as their session.
+        follow_move: tells the server's records of file ids that a file has another path.
         delete_room: takes a room out of jupyter-collaboration's list, and stops it.
         rooms: the open ones, by room id.
     """
 
     settings: Settings
-    home_id: str
+    places: Places
     store: LocalStore
     client: ServiceClient
     contents_manager: Callable[[], Any]
@@ -71,6 +83,7 @@ class Linking:
     joining: asyncio.Lock
     forget_tabs: Callable[[], None]
     tabs_session: Callable[[], str]
+    follow_move: Callable[[str, str], None]
     delete_room: Callable[[LinkedRoom], Awaitable[None]]
     rooms: dict[str, LinkedRoom]
 
@@ -93,7 +106,7 @@ class LinkedRoom(DocumentRoom):
         self.link_awareness = LinkAwareness(self.awareness, self._tell_clients)
         self.linked = LinkedDocument(
             room_id,
-            self.linking.home_id,
+            self.linking.places,
             self.linking.store,
             self.linking.client,
             self._document,
@@ -103,20 +116,20 @@ class LinkedRoom(DocumentRoom):
             self._rights_changed,
             self.linking.forget_tabs,
             self.linking.id_is_gone,
+            self.linking.rooms.__contains__,
         )
         self._document.keep = self.linked.split.keep
         self._document.may_write = lambda: self.linked.may_write
-        self.saver = FileSaver(
-            self.linked,
-            self._file,
-            self._file_format,
-            self._file_type,
-            self._document,
-            self.linking.contents_manager,
-        )
+        self.saver = self._make_saver()
         self.on_message = self._drops
         self._stopping: asyncio.Task[None] | None = None
         self._drops_history = False
+
+    def _make_saver(self) -> FileSaver:
+        parts = (self._file, self._file_format, self._file_type, self._document, self.linking.contents_manager)
+        if self.linking.places.of(self._file.path).agreed:
+            return AgreedFileSaver(self._file_is_missing, self.linked, *parts)
+        return FileSaver(self.linked, *parts)
 
     async def initialize(self) -> None:
         """Open the document: see `LinkedDocument.open`.
@@ -124,6 +137,7 @@ class LinkedRoom(DocumentRoom):
         Raises:
             HTTPError: the file can't be read.
             ServiceUnavailable: the document is at the Y.js server alone, which does not answer.
+            ServiceError: the file is on a shared volume, and this user may not enter it there.
         """
         if self._stopping is not None:
             raise ServiceUnavailable("It is being closed. Open it again.")
@@ -138,7 +152,7 @@ class LinkedRoom(DocumentRoom):
             # room that is half open.
             self.log.exception("Room %s can't be opened", self.room_id)
             self._stopping = asyncio.create_task(self._stop())
-            raise ServiceUnavailable("It can't be opened now. See the log.") from error
+            raise _for_the_browser(error) from error
 
     async def _open(self) -> None:
         await self._wait_for_predecessor()
@@ -274,6 +288,25 @@ class LinkedRoom(DocumentRoom):
         self._drops_history = True
         await self.linking.delete_room(self)
 
+    async def _file_is_missing(self) -> None:
+        """Another server may have moved or deleted the file that all have."""
+        document_id = self.linked.file.document_id
+        assert document_id is not None
+        described = await self.linking.client.document(document_id)
+        if "closed_reason" in described:
+            await self.file_deleted()
+            return
+        place = VolumePath(described.get("volume", ""), described.get("volume_path", ""))
+        path = self.linking.places.path_of(place)
+        if path is not None and path != self._file.path and self.linking.places.exists(path):
+            self.log.info("%s was moved to %s by another server.", self._file.path, path)
+            self.linking.follow_move(self._file.path, path)
+
+    async def file_moved_away(self) -> None:
+        """The file has left its home or its volume: where it is now, it is another document."""
+        self.saver.give_up()
+        await self._close_for_good("The file was moved elsewhere.")
+
     async def file_deleted(self) -> None:
         """The file is gone: so is the room. The document stays with the others."""
         self.saver.give_up()
@@ -286,6 +319,12 @@ class LinkedRoom(DocumentRoom):
         """What a browser typed while it might only read was dropped, and has left a gap: it begins afresh."""
         for client in list(self.clients):
             _ask_to_reload(client, f"Your right to this document has changed: {permissions}.")
+
+
+def _for_the_browser(error: Exception) -> ServiceError:
+    """What a browser is told of why a room can't be opened; the log has all of it."""
+    code = error.code if isinstance(error, ServiceError) else ""
+    return ServiceUnavailable(_SENTENCES.get(code, "It can't be opened now. See the log."))
 
 
 def _ask_to_reload(client: Any, text: str) -> None:

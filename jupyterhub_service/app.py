@@ -24,6 +24,7 @@ from jupyter_rtc_amprenta.core.errors import ConfigurationError
 from jupyter_rtc_amprenta.core.settings import service_database_url
 from jupyter_rtc_amprenta.core.tokens import Keyring
 from jupyter_rtc_amprenta.core.traits import settings_of
+from jupyter_rtc_amprenta.core.volumes import parse as parse_volumes
 
 from . import issuers
 from .admin import Admin
@@ -48,6 +49,7 @@ from .retention import Retention
 from .routes import API, routes
 from .setting_traits import FIELDS, SettingTraits
 from .site import Site
+from .volumes import VolumeDoor
 from .watch import DatabaseWatch
 from .webhooks import Webhooks
 from .yjs_hub_tokens import HubTokenCheck
@@ -138,8 +140,9 @@ class RtcService(SettingTraits, Application):
 
     def _rules(self) -> Rules:
         hub = Hub(self.hub_auth.api_url, self.hub_auth.api_token)
+        volumes = parse_volumes(self.settings.shared_volumes)
         return Rules(
-            Collaboration(self.database, self.settings, self.watch.keyring),
+            Collaboration(self.database, self.settings, self.watch.keyring, VolumeDoor(volumes, hub)),
             Participants(self.database, self.settings),
             Invites(self.database, self.settings, hub, self._hub_url()),
             Links(self.database, self.settings, self._hub_url()),

@@ -1,4 +1,4 @@
-"""What the service asks the Hub for itself: whether a user exists, and is called. Its token may do no more."""
+"""What the service asks the Hub for itself: whether a user exists, is called, and is in which groups. No more."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Hub:
 
     Args:
         api_url: such as `http://127.0.0.1:8081/hub/api`.
-        api_token: the service's; needs the scope `read:users:name`.
+        api_token: the service's; needs the scope `read:users:name`, and `read:users:groups` where there are shared
+            volumes.
     """
 
     def __init__(self, api_url: str, api_token: str) -> None:
@@ -37,6 +38,22 @@ class Hub:
         Raises:
             Unavailable: it does not answer, or does not tell.
         """
+        model = await self._user(username)
+        return None if model is None else known_name(model)
+
+    async def groups(self, username: str) -> list[str]:
+        """The Hub's groups that a user is in; none where it has no such user.
+
+        Raises:
+            Unavailable: it does not answer, or does not tell.
+        """
+        model = await self._user(username)
+        if model is not None and "groups" not in model:
+            log.warning("The Hub does not tell the groups of a user: the service lacks the scope read:users:groups.")
+            raise Unavailable("hub_unavailable", "The Hub does not tell which groups this user is in.")
+        return [] if model is None else list(model["groups"])
+
+    async def _user(self, username: str) -> dict[str, Any] | None:
         request = HTTPRequest(
             f"{self._api_url}/users/{quote(username, safe='')}",
             headers={"Authorization": f"token {self._api_token}"},
@@ -53,7 +70,7 @@ class Hub:
         if answer.code != 200:
             log.warning("The Hub answers %d when it is asked for a user.", answer.code)
             raise Unavailable("hub_unavailable", "The Hub does not tell whether this user exists.")
-        return known_name(json.loads(answer.body))
+        return json.loads(answer.body)
 
 
 def known_name(model: dict[str, Any]) -> str:

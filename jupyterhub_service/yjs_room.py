@@ -167,6 +167,18 @@ class Room:
             self._persist = True
         return True
 
+    def require_whole(self, update: bytes) -> None:
+        """Refuse an update of which something would wait for an edit that is not here.
+
+        Raises:
+            ProtocolError: it would, or it is no Yjs update.
+        """
+        trial: Doc = Doc()
+        _apply(trial, self.state())
+        _apply(trial, update)
+        if not is_complete(trial, update):
+            raise protocol.ProtocolError("Something that this update needs is not in the document.")
+
     def state(self) -> bytes:
         """The whole document, as one update; kept until it changes: after a restart everybody asks for it."""
         if self._state is None:

@@ -25,6 +25,7 @@ from .metrics import Metrics
 from .yjs_admission import Admission, HubTokens
 from .yjs_connection import Connection
 from .yjs_endpoints import HealthHandler, MetricsHandler
+from .yjs_files import FileHandler
 from .yjs_frames import Framer
 from .yjs_handlers import DocumentHandler
 from .yjs_limits import ConnectionCount
@@ -95,6 +96,7 @@ class YjsServer:
         application = Application(
             [
                 (r"/doc/([^/]+)", DocumentHandler, {"server": self}),
+                (r"/doc/([^/]+)/file", FileHandler, {"server": self}),
                 (r"/health", HealthHandler, {"server": self}),
                 (r"/metrics", MetricsHandler, {"server": self}),
             ],

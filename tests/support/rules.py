@@ -11,6 +11,7 @@ from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.settings import Settings, read
 from jupyter_rtc_amprenta.core.tokens import Keyring
+from jupyter_rtc_amprenta.core.volumes import SharedVolume
 from jupyterhub_service.admin import Admin
 from jupyterhub_service.auth import Identity
 from jupyterhub_service.bodies import DocumentBody, InviteBody, Page
@@ -20,6 +21,7 @@ from jupyterhub_service.invites import Invites
 from jupyterhub_service.links import Links
 from jupyterhub_service.participants import Participants
 from jupyterhub_service.presence import Presence
+from jupyterhub_service.volumes import VolumeDoor
 
 
 def person(name: str) -> Identity:
@@ -38,6 +40,13 @@ TO_BOB = InviteBody("bob", "Look at this", "read-write")
 class KnownUsers:
     """Answers as the Hub does; bob has a name for people."""
 
+    def __init__(self) -> None:
+        # Who is in which of the Hub's groups.
+        self.members: dict[str, list[str]] = {}
+
+    async def groups(self, username: str) -> list[str]:
+        return self.members.get(username, [])
+
     async def display_name(self, username: str) -> str | None:
         return {"alice": "", "bob": "Bob B.", "carol": ""}.get(username)
 
@@ -53,21 +62,25 @@ class Rtc:
     links: Links
     presence: Presence
     admin: Admin
+    hub: KnownUsers
 
     @classmethod
     def over(cls, database: Database, keyring: Keyring) -> Rtc:
         """The rules as the service wires them."""
         settings = read({"YJS_SERVER_URL": "ws://yjs-server:1234"})
+        hub: Any = KnownUsers()
+        door = VolumeDoor({"team": SharedVolume("team", "", ("team", "leads"))}, hub)
         return cls(
             database,
             settings,
             keyring,
-            Collaboration(database, settings, lambda: keyring),
+            Collaboration(database, settings, lambda: keyring, door),
             Participants(database, settings),
-            Invites(database, settings, KnownUsers(), "/hub/"),  # type: ignore[arg-type]
+            Invites(database, settings, hub, "/hub/"),
             Links(database, settings, "/hub/"),
             Presence(database, settings),
             Admin(database, settings),
+            hub,
         )
 
     async def register(self, identity: Identity = ALICE, **change: str) -> str:

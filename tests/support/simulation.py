@@ -34,6 +34,7 @@ from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
 from jupyter_rtc_amprenta.demo.ports import any_free_port
 from jupyter_rtc_amprenta.homeid import read_home_id
 from jupyter_rtc_amprenta.localstore import LocalStore
+from jupyter_rtc_amprenta.places import Places
 from jupyter_rtc_amprenta.rooms import LinkedRoom, Linking
 from jupyterhub_service.yjs_server import YjsServer
 
@@ -78,7 +79,7 @@ def _register(connection: Any, new: NewSession) -> str:
 
 
 def _is_known(connection: Any, new: NewSession) -> bool:
-    return queries_people._session_of_file(connection, new) is not None
+    return queries_people.session_of_file(connection, new) is not None
 
 
 def _let_in(connection: Any, document_id: str, user: str) -> None:
@@ -199,6 +200,16 @@ class Server:
     def file(self) -> Path:
         return self.home / self.path
 
+    @property
+    def store_path(self) -> Path:
+        return self.home / ".jupyter" / "rtc_rooms.db"
+
+    def places(self) -> Places:
+        return Places(self.home, read_home_id(self.home), {}, True)
+
+    def client(self) -> PlayedService:
+        return PlayedService(self.hub, self.user)
+
     async def forget_generation(self) -> None:
         """The local store knows no more that the Y.js server has accepted its history."""
         store = LocalStore(self.home / ".jupyter" / "rtc_rooms.db")
@@ -231,20 +242,21 @@ class Server:
         manager = AsyncLargeFileManager(root_dir=str(self.home))
         ids = self._file_ids()
         loader = FileLoader(ids.index(self.path), ids, manager, log, poll_interval=0.2)
-        self._store = LocalStore(self.home / ".jupyter" / "rtc_rooms.db")
+        self._store = LocalStore(self.store_path)
         events = EventLogger()
         events.register_event_schema(EVENTS_SCHEMA_PATH)
         linking = Linking(
             settings=settings.read({}, open_timeout=2.0),
-            home_id=read_home_id(self.home),
+            places=self.places(),
             store=self._store,
-            client=PlayedService(self.hub, self.user),
+            client=self.client(),
             contents_manager=lambda: manager,
             on_clients=lambda: None,
             id_is_gone=lambda file_id: ids.get_path(file_id) is None,
             joining=asyncio.Lock(),
             forget_tabs=lambda: None,
             tabs_session=lambda: "",
+            follow_move=ids.move,
             delete_room=LinkedRoom.stop,
             rooms={},
         )

@@ -1,0 +1,187 @@
+"""One file in several servers: a shared volume, claims, saves by one, outside changes once, moves and deletions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.mounts import MountHub, MountServer
+from support.yjs_client import until
+
+from jupyter_rtc_amprenta.core.errors import ServiceError, ServiceUnavailable
+
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+
+
+class Team:
+    """alice and bob, who have the volume."""
+
+    def __init__(self, hub: MountHub, folder: Path) -> None:
+        self.hub, self.folder = hub, folder
+        self.alice = MountServer(hub, "alice", folder / "alice")
+        self.bob = MountServer(hub, "bob", folder / "bob")
+        self.servers = [self.alice, self.bob]
+        self.file = hub.volume / "notes.txt"
+        self.file.write_text("base\n")
+
+    async def both_open(self) -> None:
+        for server in self.servers:
+            await server.start()
+
+    async def all_show(self, text: str) -> None:
+        open_ = [server for server in self.servers if server.room is not None]
+        await until(lambda: all(one.tab.text == text for one in open_), f"{text!r}, not {[o.tab.text for o in open_]}")
+        await until(lambda: self.file.read_text() == text, "the file", timeout=20)
+        await until_stored(self.hub, open_[0].document_id, text)
+
+    def kept_beside(self) -> list[str]:
+        return [path.read_text() for path in sorted(self.folder.rglob("*(conflict *"))]
+
+
+async def until_stored(hub: MountHub, document_id: str, text: str) -> None:
+    for _ in range(200):
+        if await hub.stored(document_id) == text:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"the log holds {await hub.stored(document_id)!r}, not {text!r}")
+
+
+@pytest.fixture
+async def team(database_url: str, tmp_path: Path) -> AsyncIterator[Team]:
+    hub = MountHub(database_url, tmp_path / "volume")
+    await hub.start()
+    team = Team(hub, tmp_path)
+    yield team
+    for server in team.servers:
+        await server.stop()
+    await hub.crash()
+    hub.database.close()
+
+
+async def test_one_file_is_one_document_for_all_whoever_opens_it_first(team):
+    await team.both_open()
+    assert team.alice.document_id == team.bob.document_id
+    team.alice.tab.type("alice ", 0)
+    team.bob.tab.type("bob", 4)
+    await until(lambda: len(team.alice.tab.text) == len("alice bobbase\n") and team.alice.tab.text == team.bob.tab.text)
+    await team.all_show(team.alice.tab.text)
+    assert team.kept_beside() == []
+
+
+async def test_an_outside_change_is_taken_in_once(team):
+    await team.both_open()
+    team.alice.tab.type("alice ", 0)
+    await team.all_show("alice base\n")
+    team.file.write_text("alice base\nscript\n")
+    await team.all_show("alice base\nscript\n")
+    await asyncio.sleep(3)
+    await team.all_show("alice base\nscript\n")
+    assert team.kept_beside() == []
+
+
+async def test_an_outside_change_after_which_nobody_typed(team):
+    await team.both_open()
+    team.file.write_text("base\nscript\n")
+    await team.all_show("base\nscript\n")
+    assert team.kept_beside() == []
+
+
+async def test_an_outside_change_to_a_file_that_nobody_has_open(team):
+    await team.both_open()
+    team.alice.tab.type("alice ", 0)
+    await team.all_show("alice base\n")
+    for server in team.servers:
+        await server.stop()
+    team.file.write_text("alice base\nscript\n")
+    await team.both_open()
+    await team.all_show("alice base\nscript\n")
+    assert team.kept_beside() == []
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+async def test_another_server_takes_over_from_one_that_was_killed(team, who):
+    await team.both_open()
+    killed, other = (team.alice, team.bob) if who == "alice" else (team.bob, team.alice)
+    killed.tab.type("before ", 0)
+    await team.all_show("before base\n")
+    await killed.crash()
+    other.tab.type("after ", 0)
+    await team.all_show("after before base\n")
+    team.file.write_text("after before base\nscript\n")
+    await team.all_show("after before base\nscript\n")
+    await killed.start()
+    await team.all_show("after before base\nscript\n")
+    assert team.kept_beside() == []
+
+
+async def test_left_alone_nothing_is_saved_and_nothing_is_sent(team):
+    await team.both_open()
+    team.alice.tab.type("alice ", 0)
+    await team.all_show("alice base\n")
+    await asyncio.sleep(2)
+    before = team.file.stat().st_mtime_ns, len(await team.hub.database.run(_rows))
+    await asyncio.sleep(5)
+    assert before == (team.file.stat().st_mtime_ns, len(await team.hub.database.run(_rows)))
+
+
+def _rows(connection):
+    return connection.exec_driver_sql("SELECT document_id, seq FROM yjs_updates").all()
+
+
+async def test_while_the_yjs_server_is_away_edits_are_kept_and_the_file_is_left_alone(team):
+    await team.both_open()
+    await team.hub.crash()
+    team.alice.tab.type("alice ", 0)
+    team.bob.tab.type(" bob", 4)
+    await until(lambda: team.alice.tab.text == "alice base\n" and team.bob.tab.text == "base bob\n")
+    await asyncio.sleep(1)
+    assert team.file.read_text() == "base\n"
+    await team.hub.start()
+    await team.all_show("alice base bob\n")
+    assert team.kept_beside() == []
+
+
+async def test_what_was_kept_is_opened_without_the_yjs_server_and_nothing_else(team):
+    await team.alice.start()
+    await team.alice.committed()
+    await team.alice.stop()
+    await team.hub.crash()
+    await team.alice.start()
+    team.alice.tab.type("alone ", 0)
+    with pytest.raises(ServiceUnavailable, match="does not answer"):
+        await team.bob.start()
+    await team.hub.start()
+    await team.all_show("alone base\n")
+
+
+async def test_who_is_in_no_group_is_refused(team):
+    carol = MountServer(team.hub, "carol", team.folder / "carol")
+    with pytest.raises(ServiceError, match="may not enter this shared volume"):
+        await carol.start()
+    assert team.file.read_text() == "base\n"
+
+
+async def test_a_guessed_path_opens_nothing(team):
+    """bob may not read the file, though he is in the group: what he says it holds is wrong."""
+    await team.alice.start()
+    team.alice.tab.type("secret ", 0)
+    await team.all_show("secret base\n")
+    with pytest.raises(ServiceError) as refused:
+        await team.bob.client().register_shared(
+            team.bob.places().of("Team/notes.txt").volume, "text:file", "text", "notes", "0" * 64
+        )
+    assert refused.value.code == "file_unknown"
+    await team.bob.start()
+    assert team.bob.tab.text == "secret base\n"
+
+
+async def test_who_leaves_the_group_takes_part_no_longer(team):
+    await team.both_open()
+    team.hub.groups.members["bob"] = []
+    with pytest.raises(Exception, match="no group"):
+        await team.hub.rules.document_token(team.bob.client()._identity, team.bob.document_id)
+    team.alice.tab.type("later ", 0)
+    await until(lambda: team.bob.room.linked.link.state == "refused", timeout=20)
+    assert team.alice.room.linked.is_live
