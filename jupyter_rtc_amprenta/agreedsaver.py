@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 # Whoever may not save now asks again after this long; who saves renews its claim with each save.
 _ASK_AGAIN_SECONDS = 3.0
+_MOST_TRIES = 20
 # How often it is looked whether the file is there; where it is gone, the service is asked less and less often.
 _LOOK_SECONDS = 2.0
 _LONGEST_LOOK_SECONDS = 60.0
@@ -70,13 +71,18 @@ class AgreedFileSaver(FileSaver):
     async def _save(self) -> None:
         async with self._saving:
             try:
-                while not await self._try_to_save():
-                    pass
+                await self._save_with_others()
             except (FileHeld, ServiceUnavailable) as error:
                 log.debug("%s is not saved now: %s", self._linked.file.path, error)
                 if self._asks_again < time.monotonic():
                     self._asks_again = time.monotonic() + _ASK_AGAIN_SECONDS
                 self.content_changed(_ASK_AGAIN_SECONDS)
+
+    async def _save_with_others(self) -> None:
+        for _ in range(_MOST_TRIES):
+            if await self._try_to_save():
+                return
+        raise FileHeld("The file changes all the time.")
 
     def retry_delay(self, delay: float) -> float:
         """Not before it makes sense to ask again."""

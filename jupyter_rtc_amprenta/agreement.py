@@ -15,10 +15,10 @@ from pycrdt import Doc, Snapshot
 
 from .client import ServiceClient
 from .core.queries_files import Shown
-from .places import Place, Places
+from .places import Place
 
-# Who saves has at least this left of its lease when it begins to write: as long as a write may take.
-_SPARE_SECONDS = 5.0
+# Who saves begins to write in this part of its lease: the rest is for the write to end.
+_PART_TO_BEGIN_IN = 0.7
 
 
 class Agreement:
@@ -27,18 +27,20 @@ class Agreement:
     Args:
         client: of the Y.js server.
         place: where the file lies.
-        places: of this server; who claims.
+        path: where in a home.
+        holder: who claims; see `Places`.
 
     Attributes:
         contents: what the file may hold that one of its servers wrote or took in, the last first.
     """
 
-    def __init__(self, client: ServiceClient, document_id: str, place: Place, places: Places) -> None:
+    def __init__(self, client: ServiceClient, document_id: str, place: Place, path: str, holder: str) -> None:
         self.contents: list[Shown] = []
         self._client = client
         self._document_id = document_id
         self._place = place
-        self._holder = places.holder
+        self._path = "" if place.volume else path
+        self._holder = holder
         self._ends = 0.0
 
     async def look(self) -> None:
@@ -56,7 +58,7 @@ class Agreement:
     @property
     def may_write(self) -> bool:
         """Whether this server is the one that saves, for long enough to write the file."""
-        return self._ends - time.monotonic() > _SPARE_SECONDS
+        return time.monotonic() - self._began < self._seconds * _PART_TO_BEGIN_IN
 
     async def claim_save(self, found: str, new: Shown, *, accounted_for: bool = False) -> None:
         """Before the file is written: become the one that saves, and say what it will hold.
@@ -96,17 +98,17 @@ class Agreement:
         Raises:
             ServiceError, ServiceUnavailable.
         """
-        if self._ends > time.monotonic():
-            self._ends = 0.0
+        if time.monotonic() - self._began < self._seconds:
+            self._seconds = 0.0
             await self._client.release_file(self._document_id, self._place.name, self._holder)
 
     async def _claim(self, method: str, found: str, new: Shown, **more: Any) -> None:
         # The lease counts from before it was asked for: it may have been given at once.
         asked = time.monotonic()
-        claim = {"place": self._place.name, "holder": self._holder, "found": found}
-        self._ends = 0.0
-        seconds = await self._client.claim_file(method, self._document_id, claim, new, **more)
-        self._ends = asked + seconds
+        claim = {"place": self._place.name, "path": self._path, "holder": self._holder, "found": found}
+        self._seconds = 0.0
+        self._seconds = await self._client.claim_file(method, self._document_id, claim, new, **more)
+        self._began = asked
 
 
 def snapshot_of(document: Doc) -> bytes:

@@ -24,11 +24,18 @@ _LARGEST_DOCUMENT = 2**31
 
 @dataclass(frozen=True)
 class Registration:
-    """What the service says of a document that this server registered."""
+    """What the service says of a document that this server registered.
+
+    Attributes:
+        file_id: by which it knows the file, where another server of this home has registered it; else "".
+        own: whether the file is this user's own, rather than a copy that they have joined.
+    """
 
     document_id: str
     generation: int
     permissions: str
+    file_id: str = ""
+    own: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,25 +75,24 @@ class ServiceClient:
         return f"{self._yjs_url}/doc/{quote(document_id, safe='')}"
 
     async def register(
-        self, volume: str, room_id: str, document_type: str, path: str, title: str
+        self, volume: str, room_id: str, document_type: str, path: str, title: str, digest: str = ""
     ) -> Registration:
         """Make a file of this server a document, or find the document that it is.
+
+        Args:
+            digest: of its content, where other servers may have it too: they may know it by another id.
 
         Raises:
             ServiceError, ServiceUnavailable.
         """
-        answer = await self._call(
-            "POST",
-            "/documents",
-            {
-                "volume": volume,
-                "file_id": room_id,
-                "document_type": document_type,
-                "path": path,
-                "title": title,
-            },
-        )
-        return Registration(answer["document_id"], answer["generation"], answer["permissions"])
+        body = {
+            "volume": volume,
+            "file_id": room_id,
+            "document_type": document_type,
+            "path": path,
+            "title": title,
+        }
+        return _registration(await self._call("POST", "/documents", body | ({"digest": digest} if digest else {})))
 
     async def register_shared(
         self, place: VolumePath, room_kind: str, document_type: str, title: str, digest: str
@@ -111,8 +117,7 @@ class ServiceClient:
             "shared": True,
             "digest": digest,
         }
-        answer = await self._call("POST", "/documents", body)
-        return Registration(answer["document_id"], answer["generation"], answer["permissions"])
+        return _registration(await self._call("POST", "/documents", body))
 
     async def moved(self, document_id: str, path: str) -> None:
         """The document's file has another path below its shared volume.
@@ -259,6 +264,11 @@ class ServiceClient:
         headers = {"Authorization": f"Bearer {credentials.token}"} | options.pop("headers", {})
         url = "http" + self.document_url(document_id).removeprefix("ws") + path
         return await _fetch(HTTPRequest(url, method, headers=headers, **options))
+
+
+def _registration(answer: dict[str, Any]) -> Registration:
+    known = (answer["document_id"], answer["generation"], answer["permissions"])
+    return Registration(*known, answer.get("file_id", ""), answer.get("own", True))
 
 
 async def _fetch(request: HTTPRequest) -> HTTPResponse:

@@ -276,7 +276,7 @@ class LinkedDocument:
         assert document_id is not None
         credentials = await self._client.credentials(document_id, renew=True)
         if self.place.agreed and self.agreement is None:
-            self.agreement = Agreement(self._client, document_id, self.place, self._places)
+            self._make_agreement(document_id)
         changed = credentials.permissions != self.file.permissions
         if changed:
             self.file = await self._store.change(self.room_id, permissions=credentials.permissions)
@@ -287,13 +287,19 @@ class LinkedDocument:
             self._on_rights_changed(credentials.permissions)
         return self._client.document_url(document_id), credentials
 
+    def _make_agreement(self, document_id: str) -> None:
+        path, holder = self.file.path, self._places.holder
+        self.agreement = Agreement(self._client, document_id, self.place, path, holder)
+
     async def _register(self) -> None:
         path, content = self._on_disk.path, self._on_disk.content
         kind = document_type(self._on_disk.type, path)
         name = self.file.registered_as or self.room_id
-        registered = await self._client.register(self._places.home_id, name, kind, path, title(content, kind, path))
+        file = (self._places.home_id, name, kind, path, title(content, kind, path))
+        registered = await self._client.register(*file, self._on_disk.digest if self.place.agreed else "")
+        name, own = registered.file_id or name, registered.own and self.file.own
         self.file = await self._store.change(
-            self.room_id, document_id=registered.document_id, registered_as=name
+            self.room_id, document_id=registered.document_id, registered_as=name, own=own
         )
 
     async def renamed(self, path: str) -> None:
@@ -306,6 +312,8 @@ class LinkedDocument:
         self.file = await self._store.change(self.room_id, path=path)
         volume = self.place.volume
         self.place = self._places.of(path)
+        if self.agreement is not None and self.file.document_id is not None:
+            self._make_agreement(self.file.document_id)
         if volume is not None and self.place.volume is not None and self.file.document_id is not None:
             await self._client.moved(self.file.document_id, self.place.volume.path)
         elif volume is None and self.file.own and self.file.document_id is not None:

@@ -37,6 +37,7 @@ class DocumentBody:
     Attributes:
         shared: whether it lies on the shared volume of that name. Then `path` is below the volume, `file_id` the
             kind of the room (`json:notebook`), and `digest` shows that the server has the file.
+        digest: of the file's content; in a home that several servers share they know it by that and the path.
     """
 
     volume: str
@@ -104,7 +105,7 @@ def document_body(body: Body) -> DocumentBody:
         raise BadRequest("invalid_shared", "shared must be true or false.")
     return DocumentBody(
         shared=shared,
-        digest=_digest(body) if shared else "",
+        digest=_digest(body) if shared or "digest" in body else "",
         volume=_text(body, "volume", 200),
         file_id=_text(body, "file_id", 200),
         document_type=kind,

@@ -99,13 +99,14 @@ class Collaboration:
         if body.shared:
             await self._door.require(identity, body.volume)
         document_id, created, row = await self._database.run(_register, identity, body, self._since())
+        own = {} if row.file_owner in (None, identity.username) else {"own": False}
         return {
             "document_id": document_id,
             "generation": row.generation,
             "permissions": row.permissions,
             "created": created,
             "connection_url": self._connection_url(document_id),
-        }
+        } | ({} if body.shared or row.file_id == body.file_id else {"file_id": row.file_id} | own)
 
     async def documents(self, identity: Identity, page: Page) -> Json:
         """The documents that the caller takes part in, the last used first."""
@@ -240,6 +241,8 @@ def _register(
     )
     if body.shared:
         document_id, created = volumes.register_shared(connection, identity, new, body.digest)
+    elif known := volumes.known_in_home(connection, new, body.digest):
+        document_id, created = known, False
     else:
         document_id, created = queries_people.register_session(connection, new, identity.address)
     return document_id, created, entered_session(connection, identity, document_id, since)

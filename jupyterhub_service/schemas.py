@@ -129,6 +129,7 @@ ANSWERS: dict[str, Schema] = {
     "Error": _object(detail=STRING, code=STRING),
     "Success": _object(success=FLAG, document_id=STRING),
     "Registered": _object(
+        {"file_id": STRING, "own": FLAG},
         document_id=STRING, generation=NUMBER, permissions=RIGHT, created=FLAG, connection_url=STRING
     ),
     "Document": _object(

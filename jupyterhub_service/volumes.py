@@ -71,20 +71,25 @@ def register_shared(connection: Connection, identity: Identity, new: NewSession,
     Raises:
         Conflict: nobody knows that the caller has the file.
     """
-    known = queries_people.session_of_file(connection, new)
-    newcomer = known is not None and not queries_participants.is_participant(
-        connection, known.document_id, new.owner
-    )
-    if newcomer:
-        _require_file(connection, known.document_id, new, digest)
     document_id, created = queries_people.register_session(connection, new, identity.address)
     if created:
         generation = queries_people.generation_of(connection, document_id)
         queries_files.note_content(connection, document_id, place_of(new.volume), generation, digest)
-    elif newcomer:
+    elif not queries_participants.is_participant(connection, document_id, new.owner):
+        # What `register_session` has changed is taken back with a refusal.
+        _require_file(connection, document_id, new, digest)
         queries_participants.add_participant(connection, document_id, new.owner, "read-write", by_group=True)
         record(connection, identity.actor, [Activity(document_id, "opened")])
     return document_id, created
+
+
+def known_in_home(connection: Connection, new: NewSession, digest: str) -> str | None:
+    """The document of a file that another server of the same user and home knows, under a file id of its own."""
+    if not digest or queries_people.session_of_file(connection, new) is not None:
+        return None
+    return queries_files.find_in_home(
+        connection, new.owner, new.volume, new.path, new.document_type, digest
+    )
 
 
 def _require_file(connection: Connection, document_id: str, new: NewSession, digest: str) -> None:

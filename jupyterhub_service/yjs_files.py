@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _HOLDER = re.compile("[0-9a-f]{32}")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _PLACE = re.compile(r"(volume|home):[A-Za-z0-9_. -]{1,100}")
+_LONGEST_PATH = 4096
 _LARGEST_SNAPSHOT = 2**20
 _STATUS: dict[type[RtcError], int] = {
     TokenError: 401,
@@ -120,6 +121,7 @@ class FileHandler(RequestHandler):
             claims.via or claims.username,
             self.server.settings.lease_seconds,
             _text(body, "found", _DIGEST),
+            str(body.get("path", ""))[:_LONGEST_PATH],
         )
 
     def _place(self, place: Any) -> str:

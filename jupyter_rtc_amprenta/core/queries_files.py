@@ -17,7 +17,7 @@ from . import queries
 from .crypto import PLAIN, EncryptionKeys
 from .errors import DocumentError, FileChanged, FileHeld, RtcError
 from .queries import Pending
-from .schema import document_files
+from .schema import document_files, participants, sessions
 
 _MOST_RECENT = 16
 # Of one document: a home of every participant, at most.
@@ -46,6 +46,7 @@ class Claim:
         holder: the server process that asks; `holder_name` for people.
         lease_seconds: for how long it then is the one that saves.
         found: the digest of what the file holds now.
+        path: where in a home; "" on a volume.
     """
 
     document_id: str
@@ -55,6 +56,7 @@ class Claim:
     holder_name: str
     lease_seconds: float
     found: str
+    path: str = ""
 
 
 def known_contents(connection: Connection, document_id: str, place: str, generation: int) -> list[Shown]:
@@ -67,6 +69,31 @@ def recent_digests(connection: Connection, document_id: str, place: str) -> set[
     """The digests of what the file held lately; empty where nothing is known."""
     row = connection.execute(_file(document_id, place)).one_or_none()
     return set() if row is None else set(row.recent.split())
+
+
+def find_in_home(
+    connection: Connection, username: str, home_id: str, path: str, document_type: str, digest: str
+) -> str | None:
+    """The document of a file that another server of the user's has opened in the same home.
+
+    Args:
+        path: where it lies there: a copy elsewhere is another document.
+        digest: of what it holds; a new file of an old name is another document too.
+    """
+    query = (
+        select(document_files.c.document_id, document_files.c.recent)
+        .join(sessions, sessions.c.document_id == document_files.c.document_id)
+        .join(participants, participants.c.document_id == document_files.c.document_id)
+        .where(
+            document_files.c.place == f"home:{username}:{home_id}",
+            document_files.c.path == path,
+            sessions.c.document_type == document_type,
+            sessions.c.closed_at.is_(None),
+            participants.c.username == username,
+        )
+    )
+    rows = connection.execute(query).all()
+    return next((row.document_id for row in rows if digest in row.recent.split()), None)
 
 
 def claim_save(connection: Connection, claim: Claim, new: Shown, *, accounted_for: bool = False) -> None:
@@ -180,6 +207,7 @@ def _write(connection: Connection, claim: Claim, new: Shown, previous: Shown, re
     values = {
         "holder": claim.holder,
         "holder_name": claim.holder_name,
+        "path": claim.path,
         "expires_at": func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, claim.lease_seconds),
         "digest": new.digest,
         "snapshot": new.snapshot,

@@ -213,6 +213,8 @@ document_files = Table(
     Column("document_id", String(200), _of_document(), nullable=False),
     # The volume, or the home of one user's servers, on which several servers have this file of the document.
     Column("place", String(500), nullable=False),
+    # Where in a home: by it, and by what it holds, another server of the user's knows the file.
+    Column("path", Text, nullable=False, server_default=""),
     Column("generation", BigInteger, nullable=False),
     # Who saves the file: one server process, until the lease ends; whoever writes without it may tear the file.
     Column("holder", String(64)),
@@ -228,6 +230,7 @@ document_files = Table(
     Column("recent", Text, nullable=False, server_default=""),
     PrimaryKeyConstraint("document_id", "place", name="pk_document_files"),
 )
+Index("idx_document_files_place", document_files.c.place)
 
 PERMISSIONS = ("read-only", "read-write")
 _PERMISSION_CHECK = "permissions IN ('read-only', 'read-write')"

@@ -10,6 +10,7 @@ import pytest
 from support.mounts import MountHub, MountServer
 from support.yjs_client import until
 
+from jupyter_rtc_amprenta import agreedsaver
 from jupyter_rtc_amprenta.core.errors import ServiceError, ServiceUnavailable
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -32,7 +33,9 @@ class Team:
 
     async def all_show(self, text: str) -> None:
         open_ = [server for server in self.servers if server.room is not None]
-        await until(lambda: all(one.tab.text == text for one in open_), f"{text!r}, not {[o.tab.text for o in open_]}")
+        await until(
+            lambda: all(one.tab.text == text for one in open_), f"{text!r}, not {[o.tab.text for o in open_]}"
+        )
         await until(lambda: self.file.read_text() == text, "the file", timeout=20)
         await until_stored(self.hub, open_[0].document_id, text)
 
@@ -46,6 +49,12 @@ async def until_stored(hub: MountHub, document_id: str, text: str) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError(f"the log holds {await hub.stored(document_id)!r}, not {text!r}")
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreedsaver, "_ASK_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr(agreedsaver, "_LOOK_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -65,7 +74,11 @@ async def test_one_file_is_one_document_for_all_whoever_opens_it_first(team):
     assert team.alice.document_id == team.bob.document_id
     team.alice.tab.type("alice ", 0)
     team.bob.tab.type("bob", 4)
-    await until(lambda: len(team.alice.tab.text) == len("alice bobbase\n") and team.alice.tab.text == team.bob.tab.text)
+    await until(
+        lambda: (
+            len(team.alice.tab.text) == len("alice bobbase\n") and team.alice.tab.text == team.bob.tab.text
+        )
+    )
     await team.all_show(team.alice.tab.text)
     assert team.kept_beside() == []
 
@@ -185,3 +198,167 @@ async def test_who_leaves_the_group_takes_part_no_longer(team):
     team.alice.tab.type("later ", 0)
     await until(lambda: team.bob.room.linked.link.state == "refused", timeout=20)
     assert team.alice.room.linked.is_live
+
+
+# --- renamed, copied, deleted ---
+
+
+async def test_a_rename_keeps_the_document_for_all(team):
+    await team.both_open()
+    document_id = team.alice.document_id
+    await team.alice.rename("Team/renamed.txt")
+    team.file = team.hub.volume / "renamed.txt"
+    await until(lambda: team.bob.room._file.path == "Team/renamed.txt", "bob's room follows", timeout=20)
+    await until(lambda: team.bob.tab.document._ystate.get("path") == "Team/renamed.txt", "and his tab knows")
+    team.bob.path = "Team/renamed.txt"
+    team.alice.tab.type("alice ", 0)
+    team.bob.tab.type("bob ", 0)
+    await until(
+        lambda: len(team.bob.tab.text) == len("alice bob base\n") and team.alice.tab.text == team.bob.tab.text
+    )
+    await team.all_show(team.bob.tab.text)
+    assert not (team.hub.volume / "notes.txt").exists()
+    for server in team.servers:
+        await server.stop()
+        await server.start()
+        assert server.document_id == document_id
+    assert team.kept_beside() == []
+
+
+async def test_a_file_that_was_renamed_while_it_was_closed_is_found_under_its_new_name(team):
+    await team.both_open()
+    document_id = team.bob.document_id
+    team.bob.tab.type("bob ", 0)
+    await team.all_show("bob base\n")
+    await team.bob.stop()
+    await team.alice.rename("Team/renamed.txt")
+    team.file, team.bob.path = team.hub.volume / "renamed.txt", "Team/renamed.txt"
+    await team.bob.start()
+    assert team.bob.document_id == document_id
+    assert team.bob.tab.text == "bob base\n"
+    assert team.kept_beside() == []
+
+
+async def test_a_rename_while_the_service_was_away_is_told_later(team):
+    await team.alice.start()
+    await team.alice.committed()
+    document_id = team.alice.document_id
+    await team.hub.crash()
+    await team.alice.rename("Team/renamed.txt")
+    await team.alice.stop()
+    await team.hub.start()
+    await team.alice.start()
+    assert team.alice.document_id == document_id
+    assert (await team.alice.client().document(document_id))["volume_path"] == "renamed.txt"
+
+
+async def test_a_copy_is_another_document(team):
+    await team.alice.start()
+    await team.alice.committed()
+    (team.hub.volume / "copy.txt").write_text("base\n")
+    other = MountServer(team.hub, "bob", team.folder / "bob", "Team/copy.txt")
+    await other.start()
+    assert other.document_id != team.alice.document_id
+    await other.stop()
+
+
+async def test_a_deletion_ends_the_session_for_all(team):
+    await team.both_open()
+    document_id = team.alice.document_id
+    await team.alice.delete()
+    await until(lambda: team.bob.room._stopping is not None, "bob's room is closed", timeout=20)
+    described = await team.bob.client().document(document_id)
+    assert described["closed_reason"] == "alice deleted its file."
+    with pytest.raises(Exception, match="alice deleted its file"):
+        await team.hub.rules.document_token(team.bob.client()._identity, document_id)
+    # What has its name after this is another document.
+    for server in team.servers:
+        server.room = None
+        server.forget_tab()
+        server.hub.end(server.user)
+        await server._store.close()
+    team.file.write_text("new\n")
+    await team.bob.start()
+    assert team.bob.document_id != document_id
+    assert team.bob.tab.text == "new\n"
+
+
+async def test_a_file_that_leaves_the_volume_is_another_document(team):
+    await team.both_open()
+    document_id = team.alice.document_id
+    room = team.alice.room
+    await team.alice.rename("mine.txt")
+    assert room._stopping is not None
+    team.alice.room = None
+    team.alice.forget_tab()
+    await team.alice._store.close()
+    await team.alice.start()
+    assert team.alice.document_id != document_id
+    assert team.alice.tab.text == "base\n"
+    await until(lambda: team.bob.room._stopping is not None, "bob's room is closed", timeout=20)
+    team.bob.room = None
+
+
+# --- a home with several servers ---
+
+
+class Home:
+    """alice's two servers, over one home."""
+
+    def __init__(self, team: Team) -> None:
+        home = team.folder / "alice"
+        self.first = MountServer(team.hub, "alice", home, "own.txt")
+        self.second = MountServer(team.hub, "alice", home, "own.txt", "second")
+        self.file = home / "own.txt"
+        self.file.write_text("base\n")
+        team.servers += [self.first, self.second]
+
+
+@pytest.fixture
+def home(team: Team) -> Home:
+    return Home(team)
+
+
+async def test_two_servers_of_one_home_share_the_document_though_each_has_file_ids_of_its_own(team, home):
+    await home.first.start()
+    await home.first.committed()
+    await home.second.start()
+    assert home.first.document_id == home.second.document_id
+    home.first.tab.type("first ", 0)
+    home.second.tab.type("second ", 0)
+    await until(lambda: home.first.tab.text == home.second.tab.text and len(home.first.tab.text) == 18)
+    await until(lambda: home.file.read_text() == home.first.tab.text, "the file")
+    home.file.write_text(f"{home.file.read_text()}script\n")
+    await until(
+        lambda: (
+            home.first.tab.text == home.second.tab.text == home.file.read_text()
+            and "script" in home.first.tab.text
+        )
+    )
+    assert home.first.tab.text.count("script") == 1
+    assert team.kept_beside() == []
+
+
+async def test_the_second_server_saves_when_the_first_was_killed(team, home):
+    await home.first.start()
+    await home.first.committed()
+    await home.second.start()
+    home.first.tab.type("first ", 0)
+    await until(lambda: home.file.read_text() == "first base\n")
+    await home.first.crash()
+    home.second.tab.type("second ", 0)
+    await until(lambda: home.file.read_text() == "second first base\n", timeout=20)
+    await home.first.start()
+    await until(lambda: home.first.tab.text == "second first base\n")
+    assert team.kept_beside() == []
+
+
+async def test_a_new_file_of_an_old_name_is_another_document_in_the_other_server_too(team, home):
+    await home.first.start()
+    await home.first.committed()
+    document_id = home.first.document_id
+    await home.first.stop()
+    home.file.write_text("something else\n")
+    await home.second.start()
+    assert home.second.document_id != document_id
+    assert home.second.tab.text == "something else\n"

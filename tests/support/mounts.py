@@ -6,16 +6,18 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from jupyter_server_fileid.manager import ArbitraryFileIdManager
 from pycrdt import Doc, Text
 from support.rules import server
 from support.simulation import Hub, PlayedService, Server
 
-from jupyter_rtc_amprenta.client import Registration
+from jupyter_rtc_amprenta.client import Registration, _registration
 from jupyter_rtc_amprenta.core import settings
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import ServiceError, ServiceUnavailable
 from jupyter_rtc_amprenta.core.volumes import SharedVolume, VolumePath
+from jupyter_rtc_amprenta.followfiles import follow_deletion, follow_rename
 from jupyter_rtc_amprenta.homeid import read_home_id
 from jupyter_rtc_amprenta.places import Places
 from jupyterhub_service.bodies import ChangeBody, DocumentBody
@@ -24,7 +26,7 @@ from jupyterhub_service.errors import Refused
 from jupyterhub_service.volumes import VolumeDoor
 from jupyterhub_service.yjs_server import YjsServer
 
-LEASE_SECONDS = 6.0
+LEASE_SECONDS = 2.0
 
 
 class Groups:
@@ -81,9 +83,10 @@ class MountService(PlayedService):
         except Refused as refused:
             raise ServiceError(refused.detail, refused.status, refused.code) from None
 
-    async def register(self, volume: str, room_id: str, kind: str, path: str, title: str) -> Registration:
-        body = DocumentBody(volume, room_id, kind, path, title)
-        return await self._registered(body)
+    async def register(
+        self, volume: str, room_id: str, kind: str, path: str, title: str, digest: str = ""
+    ) -> Registration:
+        return await self._registered(DocumentBody(volume, room_id, kind, path, title, digest=digest))
 
     async def register_shared(
         self, place: VolumePath, room_kind: str, document_type: str, title: str, digest: str
@@ -93,8 +96,7 @@ class MountService(PlayedService):
         )
 
     async def _registered(self, body: DocumentBody) -> Registration:
-        answer = await self._asked(self._hub.rules.register(self._identity, body))
-        return Registration(answer["document_id"], answer["generation"], answer["permissions"])
+        return _registration(await self._asked(self._hub.rules.register(self._identity, body)))
 
     async def document(self, document_id: str) -> dict[str, Any]:
         return await self._asked(self._hub.rules.document(self._identity, document_id))
@@ -112,16 +114,34 @@ class MountServer(Server):
     hub: MountHub
 
     def __init__(self, hub: MountHub, user: str, home: Path, path: str = "Team/notes.txt", name: str = "") -> None:
-        super().__init__(hub, user, home)
-        self.path = path
-        self.name = name
-        # What of this process runs is told apart from another server of the user's.
-        self.user = user
+        # What runs in this process is told apart from another server of the user's.
+        super().__init__(hub, f"{user}/{name}" if name else user, home)
+        self.owner, self.path, self.name = user, path, name
         home.mkdir(exist_ok=True)
         link = home / "Team"
         if not link.is_symlink():
             link.symlink_to(hub.volume)
-        self._holder = ""
+
+    def _file_ids(self) -> ArbitraryFileIdManager:
+        # Of each server its own: where containers keep them apart from the home.
+        db = self.home / ".jupyter" / f"ids.{self.name}.db"
+        db.parent.mkdir(exist_ok=True)
+        return ArbitraryFileIdManager(root_dir=str(self.home), db_path=str(db))
+
+    async def rename(self, new_path: str) -> None:
+        """As the contents manager does it."""
+        old_path, self.path = self.path, new_path
+        (self.home / old_path).rename(self.home / new_path)
+        self._file_ids().move(old_path, new_path)
+        assert self.room is not None
+        await self.hub.run_in(self.user, follow_rename(self.room.linking, old_path, new_path))
+
+    async def delete(self) -> None:
+        """As the contents manager does it."""
+        self.file.unlink()
+        self._file_ids().delete(self.path)
+        assert self.room is not None
+        await self.hub.run_in(self.user, follow_deletion(self.room.linking, self.path))
 
     @property
     def store_path(self) -> Path:
@@ -133,7 +153,7 @@ class MountServer(Server):
         return Places(self.home, read_home_id(self.home), volumes, alone=self.path.startswith("Team/"))
 
     def client(self) -> PlayedService:
-        return MountService(self.hub, self.user, self.name)
+        return MountService(self.hub, self.owner, self.name)
 
     @property
     def document_id(self) -> str:

@@ -51,7 +51,9 @@ class PlayedService(ServiceClient):
         super().__init__("http://played", f"ws://127.0.0.1:{hub.port}", "")
         self._hub, self._user = hub, user
 
-    async def register(self, volume: str, room_id: str, kind: str, path: str, title: str) -> Registration:
+    async def register(
+        self, volume: str, room_id: str, kind: str, path: str, title: str, digest: str = ""
+    ) -> Registration:
         new = NewSession(f"text_{self._user}", self._user, volume, room_id, kind, path, title)
         document_id = await self._hub.database.run(_register, new)
         return Registration(document_id, 1, "read-write")

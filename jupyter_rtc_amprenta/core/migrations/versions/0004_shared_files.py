@@ -48,6 +48,7 @@ def _create_document_files() -> None:
         "document_files",
         sa.Column("document_id", sa.String(200), document, nullable=False),
         sa.Column("place", sa.String(500), nullable=False),
+        sa.Column("path", sa.Text, nullable=False, server_default=""),
         sa.Column("generation", sa.BigInteger, nullable=False),
         sa.Column("holder", sa.String(64)),
         sa.Column("holder_name", sa.String(200)),
@@ -59,3 +60,4 @@ def _create_document_files() -> None:
         sa.Column("recent", sa.Text, nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("document_id", "place", name="pk_document_files"),
     )
+    op.create_index("idx_document_files_place", "document_files", ["place"])
