@@ -137,6 +137,7 @@ class AgreedFileSaver(FileSaver):
         self._hash, self._found, self._is_recorded = saved["hash"], content_digest, True
         self._document.hash = self._hash
         self._document.dirty = False
+        self._on_saved()
         return True
 
     async def _look(self) -> str:

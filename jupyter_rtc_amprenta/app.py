@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -146,11 +147,12 @@ class RtcExtension(ExtensionApp):
             delete_room=lambda room: collaboration.ywebsocket_server.delete_room(room=room),
             rooms=rooms,
         )
+        stock_store = partial(collaboration.ystore_class, config=self.config)
         collaboration.ystore_class = LinkedYStore.bound_to(store.log)
         self._remember_tabs_with(store, collaboration)
         mark_read_only(self.serverapp.contents_manager, store.is_read_only)
         self.serverapp.event_logger.add_listener(schema_id=_CONTENTS_EVENTS, listener=self._follow_files)
-        upstream.link_rooms(self.linking)
+        upstream.link_rooms(self.linking, stock_store)
         self.mode = "linked"
         self.log.info("Amprenta RTC links documents to %s", settings.collaboration_yjs_url)
 

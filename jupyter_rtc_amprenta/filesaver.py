@@ -38,6 +38,7 @@ class FileSaver:
         file_format, file_type: as the room names them.
         document: the room's document.
         contents_manager: gives the server's contents manager.
+        on_saved: called when the file was written: upstream's loader tells other rooms of it nothing of that.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class FileSaver:
         file_type: str,
         document: YBaseDoc,
         contents_manager: Callable[[], Any],
+        on_saved: Callable[[], None],
     ) -> None:
         self._linked = linked
         self._file = file
@@ -55,6 +57,7 @@ class FileSaver:
         self._type = file_type
         self._document = document
         self._contents_manager = contents_manager
+        self._on_saved = on_saved
         self._saving = asyncio.Lock()
         self._unsaved = False
         # The file holds what was not taken in yet. Upstream's loader tells once, and forgets when it has told.
@@ -176,6 +179,7 @@ class FileSaver:
         self._hash = saved["hash"]
         self._document.hash = self._hash
         self._document.dirty = False
+        self._on_saved()
         return True
 
     async def _hash_on_disk(self) -> str:

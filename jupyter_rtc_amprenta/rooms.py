@@ -126,7 +126,8 @@ class LinkedRoom(DocumentRoom):
         self._drops_history = False
 
     def _make_saver(self) -> FileSaver:
-        parts = (self._file, self._file_format, self._file_type, self._document, self.linking.contents_manager)
+        kind = (self._file_format, self._file_type)
+        parts = (self._file, *kind, self._document, self.linking.contents_manager, self._tell_rooms_of_the_file)
         if self.linking.places.of(self._file.path).agreed:
             return AgreedFileSaver(self._file_is_missing, self.linked, *parts)
         return FileSaver(self.linked, *parts)
@@ -259,6 +260,12 @@ class LinkedRoom(DocumentRoom):
             await self.saver.outside_change()
         except (HTTPError, OSError) as error:
             self.log.error("%s was changed outside, and can't be read: %s", self._file.path, error)
+
+    def _tell_rooms_of_the_file(self) -> None:
+        """A notebook and its text are two documents: to the one, what the other saved is a change from outside."""
+        for room in self.linking.rooms.values():
+            if room is not self and room._file is self._file:
+                self.create_task(room._on_outofband_change())
 
     async def _on_filepath_change(self) -> None:
         super()._on_filepath_change()
