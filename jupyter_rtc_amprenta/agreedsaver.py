@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 # Whoever may not save now asks again after this long; who saves renews its claim with each save.
 _ASK_AGAIN_SECONDS = 3.0
 _MOST_TRIES = 20
+# After a save, until the others are told that the file is written, unless the next save tells them.
+_CONFIRM_SECONDS = 1.5
 # How often it is looked whether the file is there; where it is gone, the service is asked less and less often.
 _LOOK_SECONDS = 2.0
 _LONGEST_LOOK_SECONDS = 60.0
@@ -55,6 +57,7 @@ class AgreedFileSaver(FileSaver):
         self._is_recorded = False
         self._kept_beside: str | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._confirming: asyncio.Task[None] | None = None
 
     async def load_first(self) -> FileContent:
         """Read the file, which another server may just be writing, or have left half written."""
@@ -106,9 +109,9 @@ class AgreedFileSaver(FileSaver):
             raise FileHeld("It was asked a moment ago.")
         await self._linked.intend_to_save(shown.digest)
         agreement = self._agreement()
-        if not agreement.knows(found):
+        if not self._is_known(found):
             await agreement.look()
-        if agreement.contents and not agreement.knows(found):
+        if not self._is_known(found):
             await self._linked.withdraw_intent()
             return await self._take_in_by_claim(agreement)
         try:
@@ -117,6 +120,9 @@ class AgreedFileSaver(FileSaver):
             await agreement.look()
             return False
         return await self._write(agreement, content, shown.digest)
+
+    def _is_known(self, found: str) -> bool:
+        return any(shown.digest == found for shown in self._linked.file_may_hold())
 
     async def _write(self, agreement: Agreement, content: Any, content_digest: str) -> bool:
         if not self._linked.vouches:
@@ -134,11 +140,19 @@ class AgreedFileSaver(FileSaver):
             log.warning("%s is not writable: its document is kept, its file is not.", self._file.path)
             return True
         await self._linked.saved()
+        agreement.wrote()
+        self._confirm_later(agreement)
         self._hash, self._found, self._is_recorded = saved["hash"], content_digest, True
         self._document.hash = self._hash
         self._document.dirty = False
         self._on_saved()
         return True
+
+    def _confirm_later(self, agreement: Agreement) -> None:
+        """The next save says it too: it is told apart only when nobody goes on typing."""
+        if self._confirming is not None:
+            self._confirming.cancel()
+        self._confirming = asyncio.create_task(_confirm(agreement))
 
     async def _look(self) -> str:
         """The digest of what the file holds; it is read only when its bytes have changed."""
@@ -194,29 +208,30 @@ class AgreedFileSaver(FileSaver):
         """
         on_disk = await self._load_whole()
         self._found = on_disk.digest
-        if agreement.knows(on_disk.digest):
+        if self._is_known(on_disk.digest):
             return False
+        if await self._is_torn(on_disk):
+            return await self._overwrite(agreement, on_disk)
         log.info("%s was changed outside; its changes are merged.", self._file.path)
         try:
-            taken = on_disk.content is not None and await self._linked.take_in_by_claim(on_disk)
+            if on_disk.content is not None and await self._linked.take_in_by_claim(on_disk):
+                return False
         except FileChanged:
             await agreement.look()
             return False
-        if taken:
-            return False
+        if self._kept_beside != on_disk.digest:
+            # Before the claim: after it, another server may overwrite the file.
+            await self.keep_beside(await self._raw_text() if on_disk.content is None else on_disk.content)
+            self._kept_beside = on_disk.digest
         return await self._overwrite(agreement, on_disk)
 
+    async def _is_torn(self, on_disk: FileContent) -> bool:
+        if on_disk.type == "notebook" and on_disk.content is not None:
+            return False
+        text = on_disk.content if on_disk.content is not None else await self._raw_text()
+        return await self._linked.is_torn(text, self._type)
+
     async def _overwrite(self, agreement: Agreement, on_disk: FileContent) -> bool:
-        """What the file holds can't be merged: it is kept beside, unless it is half of what a server wrote."""
-        text = on_disk.content if on_disk.type != "notebook" else None
-        if text is None and on_disk.content is None:
-            text = await self._raw_text()
-        if self._kept_beside != on_disk.digest and not (
-            text is not None and await self._linked.is_torn(text, self._type)
-        ):
-            # Before the claim: after it, another server may overwrite the file.
-            await self.keep_beside(on_disk.content if on_disk.content is not None else text)
-            self._kept_beside = on_disk.digest
         content = self._linked.content()
         shown = self._linked.shown_now(digest(content, self._type))
         await agreement.claim_save(on_disk.digest, shown, accounted_for=True)
@@ -249,6 +264,8 @@ class AgreedFileSaver(FileSaver):
     async def finish(self) -> None:
         self._stop_watching()
         await super().finish()
+        if self._confirming is not None:
+            self._confirming.cancel()
         if self._linked.agreement is not None:
             with suppress(ServiceError):
                 await self._linked.agreement.release()
@@ -258,3 +275,10 @@ class AgreedFileSaver(FileSaver):
         # It may be the one that found the file deleted, and so ends the room.
         if self._watching is not None and self._watching is not asyncio.current_task():
             self._watching.cancel()
+
+
+async def _confirm(agreement: Agreement) -> None:
+    await asyncio.sleep(_CONFIRM_SECONDS)
+    # While it is not told, the content before counts as one of ours that was not overwritten yet.
+    with suppress(ServiceError):
+        await agreement.confirm()

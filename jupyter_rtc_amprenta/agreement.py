@@ -36,12 +36,14 @@ class Agreement:
 
     def __init__(self, client: ServiceClient, document_id: str, place: Place, path: str, holder: str) -> None:
         self.contents: list[Shown] = []
+        self._unconfirmed = False
         self._client = client
         self._document_id = document_id
         self._place = place
         self._path = "" if place.volume else path
         self._holder = holder
-        self._ends = 0.0
+        # When the lease was asked for, and for how long it was given.
+        self._began = self._seconds = 0.0
 
     async def look(self) -> None:
         """Ask what the file may hold.
@@ -49,6 +51,7 @@ class Agreement:
         Raises:
             ServiceError, ServiceUnavailable.
         """
+        await self.confirm()
         self.contents = await self._client.file_contents(self._document_id, self._place.name)
 
     def knows(self, digest: str) -> bool:
@@ -92,12 +95,29 @@ class Agreement:
         await self._claim("PUT", new.digest, new, base=base, update=update)
         self.contents = [new]
 
+    def wrote(self) -> None:
+        """The file holds what was claimed last; the others are told with `confirm`."""
+        self.contents = self.contents[:1]
+        self._unconfirmed = True
+
+    async def confirm(self) -> None:
+        """Tell the others that the file was written: the content before is from now on a change made outside.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        if self._unconfirmed:
+            self._unconfirmed = False
+            written = self.contents[0].digest
+            await self._client.wrote_file(self._document_id, self._place.name, self._holder, written)
+
     async def release(self) -> None:
         """Save the file no longer, if this server did.
 
         Raises:
             ServiceError, ServiceUnavailable.
         """
+        await self.confirm()
         if time.monotonic() - self._began < self._seconds:
             self._seconds = 0.0
             await self._client.release_file(self._document_id, self._place.name, self._holder)
@@ -105,6 +125,7 @@ class Agreement:
     async def _claim(self, method: str, found: str, new: Shown, **more: Any) -> None:
         # The lease counts from before it was asked for: it may have been given at once.
         asked = time.monotonic()
+        self._unconfirmed = False
         claim = {"place": self._place.name, "path": self._path, "holder": self._holder, "found": found}
         self._seconds = 0.0
         self._seconds = await self._client.claim_file(method, self._document_id, claim, new, **more)

@@ -217,6 +217,15 @@ class ServiceClient:
         body = claim | {"digest": new.digest, "snapshot": snapshot} | more
         return float((await self._file_call(method, document_id, body=body))["seconds"])
 
+    async def wrote_file(self, document_id: str, place: str, holder: str, digest: str) -> None:
+        """What was claimed is in the file.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        body = {"place": place, "holder": holder, "digest": digest}
+        await self._file_call("PATCH", document_id, body=body)
+
     async def release_file(self, document_id: str, place: str, holder: str) -> None:
         """Save the file no longer.
 

@@ -490,6 +490,13 @@ class LinkedDocument:
 
     # --- a file that other servers have too ---
 
+    def file_may_hold(self) -> list[Shown]:
+        """What one of the servers wrote or took in; where nobody has told anything yet, what this one did."""
+        assert self.agreement is not None
+        if self.agreement.contents or self.file.saved_digest is None:
+            return self.agreement.contents
+        return [Shown(self.file.saved_digest, None)]
+
     def shown_now(self, content_digest: str) -> Shown:
         """What a content shows, for the others; called in the tick in which the content was taken."""
         return Shown(content_digest, snapshot_of(self.split.shared))
@@ -506,7 +513,7 @@ class LinkedDocument:
             ServiceError, ServiceUnavailable.
         """
         assert self.agreement is not None
-        states = [(shown, await self._state_of(shown, on_disk.type)) for shown in self.agreement.contents]
+        states = [(shown, await self._state_of(shown, on_disk.type)) for shown in self.file_may_hold()]
         merges = [
             (merge_update(state, on_disk.content, on_disk.type) or EMPTY_UPDATE, shown, state)
             for shown, state in states
@@ -542,7 +549,8 @@ class LinkedDocument:
     async def is_torn(self, text: str, file_type: str) -> bool:
         """Whether the file holds the beginning of what one of the servers was about to write when it ended."""
         assert self.agreement is not None
-        if not self.agreement.contents:
+        # Once it was told that all is written, a file that is cut short is somebody's change.
+        if len({shown.digest for shown in self.agreement.contents}) < 2:
             return False
         state = await self._state_of(self.agreement.contents[0], file_type)
         return state is not None and written(self._content_of([state]), file_type).startswith(text)

@@ -3,6 +3,7 @@
     GET     what the file may hold that one of them wrote or took in
     POST    "I am about to write this": become, or stay, the one that saves
     PUT     "this was changed outside": take it into the log, once
+    PATCH   "it is written"
     DELETE  save it no longer
 
 423: another server saves it; 409: the file holds something else than the request says.
@@ -98,11 +99,17 @@ class FileHandler(RequestHandler):
         room.apply_logged(update)
         return position
 
+    async def patch(self, document_id: str) -> None:
+        claims, body = self._claims(document_id), self._body()
+        place, holder = _own(self._place(body.get("place")), claims), _text(body, "holder", _HOLDER)
+        digest = _text(body, "digest", _DIGEST)
+        await self.server.database.run(queries_files.note_written, document_id, place, holder, digest)
+        self.set_status(204)
+
     async def delete(self, document_id: str) -> None:
         claims = self._claims(document_id)
-        place, holder = self._place(self.get_query_argument("place")), self.get_query_argument("holder")
-        place = _own(place, claims)
-        await self.server.database.run(queries_files.release, document_id, place, holder)
+        place = _own(self._place(self.get_query_argument("place")), claims)
+        await self.server.database.run(queries_files.release, document_id, place, self.get_query_argument("holder"))
         self.set_status(204)
 
     def _claims(self, document_id: str) -> DocumentClaims:

@@ -138,7 +138,8 @@ def claim_change(
         DocumentNotFound, GenerationChanged, DocumentTooLarge: see `queries.append`.
     """
     row = _locked(connection, claim)
-    if base not in {known.digest for known in _contents(row)} or row.digest == new.digest:
+    known = {shown.digest for shown in _contents(row)}
+    if (known and base not in known) or row.digest == new.digest:
         raise FileChanged("The file's last content is another one by now.")
     writer = f"file{claim.holder[:24]}"
     number = queries.written_by(connection, claim.document_id, writer) + 1
@@ -148,6 +149,13 @@ def claim_change(
         raise outcome
     _write(connection, claim, new, new, row.recent)
     return outcome[0]
+
+
+def note_written(connection: Connection, document_id: str, place: str, holder: str, digest: str) -> None:
+    """The content that was claimed is in the file: from now on the one before is a change made outside, too."""
+    mine = update(document_files).filter_by(document_id=document_id, place=place, holder=holder, digest=digest)
+    before = {"previous_digest": document_files.c.digest, "previous_snapshot": document_files.c.snapshot}
+    connection.execute(mine.values(before))
 
 
 def release(connection: Connection, document_id: str, place: str, holder: str) -> None:

@@ -7,11 +7,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pycrdt import Doc, Text
 from support.mounts import MountHub, MountServer
 from support.yjs_client import until
 
 from jupyter_rtc_amprenta import agreedsaver
+from jupyter_rtc_amprenta.core import queries
+from jupyter_rtc_amprenta.core.content import digest
+from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import ServiceError, ServiceUnavailable
+from jupyter_rtc_amprenta.core.merge import merge_update
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -362,3 +367,61 @@ async def test_a_new_file_of_an_old_name_is_another_document_in_the_other_server
     await home.second.start()
     assert home.second.document_id != document_id
     assert home.second.tab.text == "something else\n"
+
+
+async def test_a_revert_to_what_was_saved_before_is_an_outside_change(team):
+    await team.both_open()
+    team.alice.tab.type("alice ", 0)
+    await team.all_show("alice base\n")
+    team.file.unlink()
+    team.file.write_text("base\n")
+    await team.all_show("base\n")
+    assert team.kept_beside() == []
+
+
+async def test_what_a_file_holds_that_no_base_is_known_of_is_kept_beside(team):
+    """The document was restored from a backup: what was written down of the file is of another history."""
+    await team.both_open()
+    team.alice.tab.type("old ", 0)
+    await team.all_show("old base\n")
+    document_id = team.alice.document_id
+    for server in team.servers:
+        await server.stop()
+    await team.hub.crash()
+    generation = await team.hub.database.run(queries.reset_document, document_id)
+    log = DocumentLog(team.hub.database)
+    assert await log.append_first(document_id, Doc({"source": Text("restored\n")}).get_update(), generation)
+    await team.hub.start()
+    for server in team.servers:
+        server.forget_tab()
+    await team.both_open()
+    await team.all_show("restored\n")
+    assert set(team.kept_beside()) == {"old base\n"}
+
+
+async def test_half_of_a_save_is_written_anew(team):
+    await team.both_open()
+    team.alice.tab.type("a longer text ", 0)
+    await team.all_show("a longer text base\n")
+    await team.bob.stop()
+    linked = team.alice.room.linked
+    linked.split.apply_local(merge_update(linked.split.shared.get_update(), "an even longer text base\n", "file"))
+    shown = linked.shown_now(digest(linked.content(), "file"))
+    await linked.agreement.claim_save(digest("a longer text base\n", "file"), shown)
+    await team.alice.committed()
+    await team.alice.crash()
+    team.file.write_text("an even")
+    await team.bob.start()
+    await team.all_show("an even longer text base\n")
+    assert team.kept_beside() == []
+
+
+async def test_a_file_that_was_cut_short_by_somebody_is_an_outside_change(team):
+    await team.both_open()
+    team.alice.tab.type("a longer text ", 0)
+    await team.all_show("a longer text base\n")
+    for server in team.servers:
+        await server.stop()
+    team.file.write_text("a longer")
+    await team.bob.start()
+    await team.all_show("a longer")

@@ -14,8 +14,8 @@ from sqlalchemy import update
 from support.rules import ALICE, BOB, CAROL, Rtc, person, refused, server
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
-from jupyter_rtc_amprenta.core import queries_files, queries_participants
-from jupyter_rtc_amprenta.core.errors import FileChanged, FileHeld
+from jupyter_rtc_amprenta.core import queries, queries_files, queries_participants
+from jupyter_rtc_amprenta.core.errors import FileChanged, FileHeld, GenerationChanged
 from jupyter_rtc_amprenta.core.queries_files import Claim, Shown
 from jupyter_rtc_amprenta.core.schema import sessions
 from jupyterhub_service.bodies import ChangeBody, DocumentBody
@@ -248,6 +248,18 @@ async def test_the_content_before_and_the_one_after_are_known(claims: Claims) ->
     assert await claims.known() == ["d", "c"]
 
 
+async def test_once_it_is_written_the_content_before_is_a_change(claims: Claims) -> None:
+    await claims.save("1", d("a"), d("b"))
+    wrote = queries_files.note_written
+    await claims.rtc.database.run(wrote, claims.document_id, "volume:team", "2" * 32, d("b"))
+    await claims.rtc.database.run(wrote, claims.document_id, "volume:team", "1" * 32, d("c"))
+    assert await claims.known() == ["b", "a"], "another one, or another content"
+    await claims.rtc.database.run(wrote, claims.document_id, "volume:team", "1" * 32, d("b"))
+    assert await claims.known() == ["b", "b"]
+    with pytest.raises(FileChanged):
+        await claims.save("1", d("a"), d("c"))
+
+
 async def test_what_nobody_wrote_is_not_overwritten(claims: Claims) -> None:
     await claims.save("1", d("a"), d("b"))
     with pytest.raises(FileChanged):
@@ -275,8 +287,16 @@ async def test_of_two_that_take_a_change_in_at_once_one_does(claims: Claims) -> 
 
 async def test_what_is_known_of_a_history_is_no_base_for_another(claims: Claims) -> None:
     await claims.save("1", d("a"), d("b"))
-    with pytest.raises(FileChanged):
-        await claims.change("1", d("b"), d("e"), "script", generation=2)
+    generation = await claims.rtc.database.run(queries.reset_document, claims.document_id)
+    known = queries_files.known_contents
+    assert await claims.rtc.database.run(known, claims.document_id, "volume:team", generation) == []
+    with pytest.raises(GenerationChanged):
+        await claims.change("1", d("b"), d("e"), "script")
+    await claims.change("1", d("b"), d("e"), "script", generation)
+    assert await claims.rtc.database.run(known, claims.document_id, "volume:team", generation) == [
+        Shown(d("e"), b"s"),
+        Shown(d("e"), b"s"),
+    ]
 
 
 # --- over HTTP -------------------------------------------------------------------------------------------------
