@@ -20,8 +20,10 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/jupyter-rtc demo --dir .demo $(ARGS)
 
+# Mostly tests wait for servers, so there may be more processes than cores; files that take long come first.
+WORKERS ?= 3
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 # As long as one likes: RUNS=2000.
 RUNS ?= 300
@@ -42,7 +44,8 @@ docs: $(INSTALLED)
 install: $(INSTALLED)
 
 # Again whenever what is to be installed has changed; the code itself is used where it lies.
-$(INSTALLED): pyproject.toml etc/jupyter/jupyter_server_config.d/jupyter_rtc_amprenta.json | $(BIN)/python
+$(INSTALLED): pyproject.toml etc/jupyter/jupyter_server_config.d/jupyter_rtc_amprenta.json \
+		$(shell find jupyter_rtc_amprenta/labextension -type f) | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -e '.[service,demo,test]'
 	@touch $@
 

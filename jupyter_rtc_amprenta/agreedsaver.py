@@ -18,12 +18,14 @@ from jupyter_server.utils import ensure_async
 from jupyter_server_ydoc.utils import OutOfBandChanges
 from tornado.web import HTTPError
 
+from .agreedrecord import AgreedRecord
 from .agreement import Agreement
 from .core.content import digest, without_trust
 from .core.errors import FileChanged, FileHeld, ServiceError, ServiceUnavailable
+from .filerecord import FileContent, FileVerdict
 from .filesaver import FileSaver
-from .linked import FileContent, FileVerdict
-from .readonly import MAY_WRITE
+from .filewriting import FileChanged as FileChangedMeanwhile
+from .filewriting import Writing
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,9 @@ class AgreedFileSaver(FileSaver):
     async def settle(self, verdict: FileVerdict, on_disk: FileContent) -> None:
         """Bring the file up to the document, or leave that to the server that saves it."""
         if self._linked.place.volume is not None:
-            self._watching = asyncio.create_task(self._watch())
+            self._watching = asyncio.create_task(self._watch_place())
         await self.save()
+        await super().settle(FileVerdict.AS_IT_IS, on_disk)
 
     # --- saving ---
 
@@ -95,54 +98,63 @@ class AgreedFileSaver(FileSaver):
         self._unsaved = False
         found = await self._look()
         content = self._linked.content()
-        # In the tick in which the content was taken.
-        shown = self._linked.shown_now(digest(content, self._type))
-        if found == shown.digest:
+        content_digest = digest(content, self._type)
+        if found == content_digest:
             self._document.hash = self._hash
             self._document.dirty = False
-            await self._record(found)
+            await self._tell_content(found)
             return True
         if not self._linked.may_write and self._linked.place.volume is not None:
             # Who may write saves the file that all have.
             return True
         if time.monotonic() < self._asks_again and not self._hurry.is_set():
             raise FileHeld("It was asked a moment ago.")
-        await self._linked.intend_to_save(shown.digest)
-        agreement = self._agreement()
-        if not self._is_known(found):
-            await agreement.look()
-        if not self._is_known(found):
-            await self._linked.withdraw_intent()
-            return await self._take_in_by_claim(agreement)
+        agreed = self._agreed()
+        shown = agreed.shown_now(content_digest)
+        await self._linked.record.intend_to_save(content_digest)
+        if not agreed.knows(found):
+            await agreed.agreement.look()
+        if not agreed.knows(found):
+            await self._linked.record.withdraw_intent()
+            return await self._take_in_by_claim(agreed)
         try:
-            await agreement.claim_save(found, shown)
+            await agreed.agreement.claim_save(found, shown)
         except FileChanged:
-            await agreement.look()
+            await agreed.agreement.look()
             return False
-        return await self._write(agreement, content, shown.digest)
+        return await self._write_claimed(agreed.agreement, content, content_digest)
 
-    def _is_known(self, found: str) -> bool:
-        return any(shown.digest == found for shown in self._linked.file_may_hold())
+    async def _write_claimed(self, agreement: Agreement, content: Any, content_digest: str) -> bool:
+        """Write what was claimed, unless the lease is ending; see `FileSaver._try_to_save`.
 
-    async def _write(self, agreement: Agreement, content: Any, content_digest: str) -> bool:
-        if not self._linked.vouches:
+        Returns:
+            False if the file was changed outside, before or since: that must be looked at first.
+        """
+        record = self._linked.record
+        if not record.vouches:
             content = without_trust(content, self._type)
-        model = {"format": self._format, "type": self._type, "content": content}
-        MAY_WRITE.set(True)
+        writing = Writing(self._file.path, self._hash)
         try:
-            if await self._hash_on_disk() != self._hash or not agreement.may_write:
+            if not agreement.may_write:
                 raise OutOfBandChanges
-            saved = await self._file.maybe_save_content(model)
-        except OutOfBandChanges:
-            await self._linked.withdraw_intent()
+            saved = await self._write({"format": self._format, "type": self._type, "content": content}, writing)
+        except (OutOfBandChanges, FileChangedMeanwhile):
+            await record.withdraw_intent()
             return False
+        finally:
+            self._hash = writing.written or self._hash
+            self._signature = writing.signature or self._signature
         if saved is None:
             log.warning("%s is not writable: its document is kept, its file is not.", self._file.path)
             return True
-        await self._linked.saved()
+        await record.saved()
         agreement.wrote()
         self._confirm_later(agreement)
-        self._hash, self._found, self._is_recorded = saved["hash"], content_digest, True
+        self._found, self._is_recorded = content_digest, True
+        if writing.written not in (None, saved["hash"]):
+            self._found = None
+            return False
+        self._hash = saved["hash"]
         self._document.hash = self._hash
         self._document.dirty = False
         self._on_saved()
@@ -156,6 +168,7 @@ class AgreedFileSaver(FileSaver):
 
     async def _look(self) -> str:
         """The digest of what the file holds; it is read only when its bytes have changed."""
+        await self._wait_for_writer()
         if self._found is None or await self._hash_on_disk() != self._hash:
             self._found = None
             self._found = (await self._load_whole()).digest
@@ -171,21 +184,21 @@ class AgreedFileSaver(FileSaver):
             await asyncio.sleep(_READ_AGAIN_SECONDS)
         return FileContent(self._file.path, self._type, None)
 
-    def _agreement(self) -> Agreement:
-        if self._linked.agreement is None or not self._linked.is_live:
+    def _agreed(self) -> AgreedRecord:
+        if self._linked.agreed is None or not self._linked.is_live:
             raise ServiceUnavailable("The Y.js server does not answer.")
-        return self._linked.agreement
+        return self._linked.agreed
 
-    async def _record(self, found: str) -> None:
+    async def _tell_content(self, found: str) -> None:
         """The others must know what the document's file holds, though nobody has saved it yet."""
-        if self._is_recorded or self._linked.agreement is None or not self._linked.is_live:
+        if self._is_recorded or self._linked.agreed is None or not self._linked.is_live:
             return
         self._is_recorded = True
-        agreement = self._linked.agreement
+        agreement, shown = self._linked.agreed.agreement, self._linked.agreed.shown_now(found)
         await agreement.look()
         if not agreement.knows(found) and self._linked.may_write:
             with suppress(FileHeld):
-                await agreement.claim_save(found, self._linked.shown_now(found), accounted_for=True)
+                await agreement.claim_save(found, shown, accounted_for=True)
                 await agreement.release()
 
     async def _raw_text(self) -> str:
@@ -200,46 +213,47 @@ class AgreedFileSaver(FileSaver):
         """The file was written by another server, or changed outside: the next save finds out which."""
         await self.save()
 
-    async def _take_in_by_claim(self, agreement: Agreement) -> bool:
+    async def _take_in_by_claim(self, agreed: AgreedRecord) -> bool:
         """Take in what none of the servers wrote.
 
         Returns:
-            False: it is to be saved after that.
+            whether the file is saved after that.
         """
         on_disk = await self._load_whole()
         self._found = on_disk.digest
-        if self._is_known(on_disk.digest):
+        if agreed.knows(on_disk.digest):
             return False
-        if await self._is_torn(on_disk):
-            return await self._overwrite(agreement, on_disk)
+        if await self._is_torn(agreed, on_disk):
+            return await self._overwrite(agreed, on_disk)
         log.info("%s was changed outside; its changes are merged.", self._file.path)
         try:
-            if on_disk.content is not None and await self._linked.take_in_by_claim(on_disk):
+            if on_disk.content is not None and await agreed.take_in(on_disk):
                 return False
         except FileChanged:
-            await agreement.look()
+            await agreed.agreement.look()
             return False
         if self._kept_beside != on_disk.digest:
             # Before the claim: after it, another server may overwrite the file.
             await self.keep_beside(await self._raw_text() if on_disk.content is None else on_disk.content)
             self._kept_beside = on_disk.digest
-        return await self._overwrite(agreement, on_disk)
+        return await self._overwrite(agreed, on_disk)
 
-    async def _is_torn(self, on_disk: FileContent) -> bool:
+    async def _is_torn(self, agreed: AgreedRecord, on_disk: FileContent) -> bool:
         if on_disk.type == "notebook" and on_disk.content is not None:
             return False
         text = on_disk.content if on_disk.content is not None else await self._raw_text()
-        return await self._linked.is_torn(text, self._type)
+        return await agreed.is_torn(text, self._type)
 
-    async def _overwrite(self, agreement: Agreement, on_disk: FileContent) -> bool:
+    async def _overwrite(self, agreed: AgreedRecord, on_disk: FileContent) -> bool:
         content = self._linked.content()
-        shown = self._linked.shown_now(digest(content, self._type))
-        await agreement.claim_save(on_disk.digest, shown, accounted_for=True)
-        return await self._write(agreement, content, shown.digest)
+        shown = agreed.shown_now(digest(content, self._type))
+        await self._linked.record.intend_to_save(shown.digest)
+        await agreed.agreement.claim_save(on_disk.digest, shown, accounted_for=True)
+        return await self._write_claimed(agreed.agreement, content, shown.digest)
 
     # --- where the file is ---
 
-    async def _watch(self) -> None:
+    async def _watch_place(self) -> None:
         wait = _LOOK_SECONDS
         while True:
             await asyncio.sleep(wait)
@@ -257,21 +271,17 @@ class AgreedFileSaver(FileSaver):
         except ServiceError as error:
             log.warning("%s is gone, and the service does not tell: %s", self._linked.file.path, error)
 
-    def give_up(self) -> None:
-        super().give_up()
-        self._stop_watching()
-
     async def finish(self) -> None:
-        self._stop_watching()
+        """Save what is unsaved, and leave the file to the others."""
         await super().finish()
         if self._confirming is not None:
             self._confirming.cancel()
-        if self._linked.agreement is not None:
+        if self._linked.agreed is not None:
             with suppress(ServiceError):
-                await self._linked.agreement.release()
-
+                await self._linked.agreed.agreement.release()
 
     def _stop_watching(self) -> None:
+        super()._stop_watching()
         # It may be the one that found the file deleted, and so ends the room.
         if self._watching is not None and self._watching is not asyncio.current_task():
             self._watching.cancel()

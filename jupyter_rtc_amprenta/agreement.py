@@ -15,7 +15,7 @@ from pycrdt import Doc, Snapshot
 
 from .client import ServiceClient
 from .core.queries_files import Shown
-from .places import Place
+from .mounts import Place
 
 # Who saves begins to write in this part of its lease: the rest is for the write to end.
 _PART_TO_BEGIN_IN = 0.7
@@ -28,7 +28,7 @@ class Agreement:
         client: of the Y.js server.
         place: where the file lies.
         path: where in a home.
-        holder: who claims; see `Places`.
+        holder: who claims; see `Mounts`.
 
     Attributes:
         contents: what the file may hold that one of its servers wrote or took in, the last first.

@@ -29,14 +29,18 @@ from .core.settings import Settings
 from .core.traits import settings_of, trait
 from .core.volumes import parse as parse_volumes
 from .directroom import DirectRoom
+from .filewriting import guard_writes
 from .followfiles import follow_deletion, follow_rename
+from .frontend import give_colours, hide_share_button
 from .handlers import HANDLERS
 from .homeid import read_home_id
+from .linking import Linking
 from .localstore import LocalStore
-from .places import Places
+from .mounts import Mounts
+from .panel import Panel
 from .readonly import mark_read_only
 from .reporter import PresenceReporter
-from .rooms import LinkedRoom, Linking
+from .rooms import LinkedRoom
 from .ystore import LinkedYStore, PostgresYStore
 
 _STOP_SECONDS = 8.0
@@ -45,6 +49,7 @@ _SETTINGS = (
     "collaboration_yjs_url",
     "database_url",
     "rtc_api_url",
+    "page_url",
     "local_store",
     "shared_folder",
     "shared_volumes",
@@ -72,6 +77,7 @@ class RtcExtension(ExtensionApp):
     collaboration_yjs_url = trait("collaboration_yjs_url")
     database_url = trait("database_url")
     rtc_api_url = trait("rtc_api_url")
+    page_url = trait("page_url")
     local_store = trait("local_store")
     shared_folder = trait("shared_folder")
     shared_volumes = trait("shared_volumes")
@@ -93,6 +99,7 @@ class RtcExtension(ExtensionApp):
     direct_log: DocumentLog | None = None
     leases: LeaseKeeper | None = None
     reporter: PresenceReporter | None = None
+    panel: Panel | None = None
 
     def initialize_settings(self) -> None:
         """Choose the mode and put ours in upstream's place, before upstream makes its handlers."""
@@ -129,7 +136,7 @@ class RtcExtension(ExtensionApp):
         self.reporter = PresenceReporter(client, rooms, owner, settings.heartbeat_seconds)
         self.linking = Linking(
             settings=settings,
-            places=Places(
+            mounts=Mounts(
                 root,
                 read_home_id(root),
                 parse_volumes(settings.shared_volumes),
@@ -138,7 +145,9 @@ class RtcExtension(ExtensionApp):
             store=store,
             client=client,
             contents_manager=lambda: self.serverapp.contents_manager,
+            owner=owner,
             on_clients=self.reporter.changed,
+            on_moves=self.reporter.moved,
             id_is_gone=lambda file_id: self._file_ids().get_path(file_id) is None,
             joining=asyncio.Lock(),
             forget_tabs=lambda: upstream.forget_tabs(collaboration),
@@ -148,9 +157,12 @@ class RtcExtension(ExtensionApp):
             rooms=rooms,
         )
         stock_store = partial(collaboration.ystore_class, config=self.config)
+        self.panel = Panel(rooms, lambda: upstream.global_room(collaboration))
         collaboration.ystore_class = LinkedYStore.bound_to(store.log)
         self._remember_tabs_with(store, collaboration)
+        give_colours(self.serverapp.identity_provider)
         mark_read_only(self.serverapp.contents_manager, store.is_read_only)
+        guard_writes(self.serverapp.contents_manager)
         self.serverapp.event_logger.add_listener(schema_id=_CONTENTS_EVENTS, listener=self._follow_files)
         upstream.link_rooms(self.linking, stock_store)
         self.mode = "linked"
@@ -205,8 +217,11 @@ class RtcExtension(ExtensionApp):
         self.log.info("Amprenta RTC keeps documents in PostgreSQL")
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
-        if self.reporter is not None:
+        if self.reporter is not None and self.panel is not None:
             self.reporter.start()
+            self.panel.start()
+            # By now the Hub's own extension has put its hook there, which it does without looking.
+            hide_share_button(serverapp.web_app.settings)
 
     async def stop_extension(self) -> None:
         """Flush every room within a deadline, and say goodbye."""
@@ -214,7 +229,8 @@ class RtcExtension(ExtensionApp):
             rooms = [asyncio.create_task(room.stop()) for room in self.linking.rooms.values()]
             if rooms:
                 await asyncio.wait(rooms, timeout=_STOP_SECONDS)
-            if self.reporter is not None:
+            if self.reporter is not None and self.panel is not None:
+                await self.panel.stop()
                 await self.reporter.stop()
             await self.linking.store.close()
             upstream.unlink_rooms()

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import cli_log
+from . import cli_backup, cli_log
 from .cli_options import UsageError, add_database_url, database_url, require
 
 USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_yjs_server(commands)
     _add_token(commands)
     cli_log.add_commands(commands)
+    cli_backup.add_commands(commands)
     _add_audit(commands)
     return parser
 
@@ -123,17 +124,17 @@ def _add_yjs_server(commands: argparse._SubParsersAction[argparse.ArgumentParser
 
 def _yjs_server(options: argparse.Namespace) -> None:
     require("service", "alembic")
-    import asyncio
     import logging
 
     from jupyter_rtc_amprenta.core import settings
+    from jupyterhub_service.runtime import run
     from jupyterhub_service.standalone import serve_yjs
 
     given = {"yjs_server_host": options.host, "yjs_server_port": options.port}
     chosen = settings.read(**{name: value for name, value in given.items() if value is not None})
     logging.basicConfig(level=logging.INFO, format="[%(levelname)1.1s %(asctime)s %(name)s] %(message)s")
     try:
-        asyncio.run(serve_yjs(chosen, database_url(options)))
+        run(serve_yjs(chosen, database_url(options)))
     except OSError as error:
         raise UsageError(
             f"Can't listen at {chosen.yjs_server_host}:{chosen.yjs_server_port}: {error.strerror}"

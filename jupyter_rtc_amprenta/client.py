@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -17,6 +18,9 @@ from .core.queries_files import Shown
 from .core.volumes import VolumePath
 
 _TIMEOUT_SECONDS = 10.0
+# A document may take long: it is waited for as long as something of it comes within this time, or goes at this pace.
+_SILENCE_SECONDS = 60.0
+_SLOWEST_BYTES_A_SECOND = 500_000
 # A token is taken anew when it has less than this left.
 _SPARE_SECONDS = 60.0
 _LARGEST_DOCUMENT = 2**31
@@ -171,7 +175,7 @@ class ServiceClient:
         Raises:
             ServiceError, ServiceUnavailable.
         """
-        return (await self._document_call("GET", document_id)).body
+        return await self._document_call("GET", document_id)
 
     async def seed(self, document_id: str, update: bytes) -> bool:
         """Make `update` the document's first, if it has none.
@@ -244,14 +248,14 @@ class ServiceClient:
         path = f"/file?{urlencode(query)}" if query else "/file"
         options = {} if body is None else {"body": json.dumps(body)}
         try:
-            response = await self._document_call(method, document_id, path, **options)
+            answer = await self._document_call(method, document_id, path, **options)
         except ServiceError as error:
             if error.status == 423:
                 raise FileHeld(error.detail) from None
             if error.status == 409:
                 raise FileChanged(error.detail) from None
             raise
-        return json.loads(response.body or b"{}")
+        return json.loads(answer or b"{}")
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
@@ -266,13 +270,19 @@ class ServiceClient:
                 f"{self._api} is not the collaboration service: its answer is no JSON."
             ) from None
 
-    async def _document_call(
-        self, method: str, document_id: str, path: str = "", **options: Any
-    ) -> HTTPResponse:
+    async def _document_call(self, method: str, document_id: str, path: str = "", **options: Any) -> bytes:
         credentials = await self.credentials(document_id)
         headers = {"Authorization": f"Bearer {credentials.token}"} | options.pop("headers", {})
         url = "http" + self.document_url(document_id).removeprefix("ws") + path
-        return await _fetch(HTTPRequest(url, method, headers=headers, **options))
+        try:
+            return await _fetch_slowly(HTTPRequest(url, method, headers=headers, **options))
+        except ServiceUnavailable as error:
+            raise ServiceUnavailable(str(error), error.status, "yjs_unavailable") from None
+
+
+def _registration(answer: dict[str, Any]) -> Registration:
+    known = (answer["document_id"], answer["generation"], answer["permissions"])
+    return Registration(*known, answer.get("file_id", ""), answer.get("own", True))
 
 
 def _registration(answer: dict[str, Any]) -> Registration:
@@ -295,11 +305,47 @@ async def _fetch(request: HTTPRequest) -> HTTPResponse:
         client.close()
 
 
-def _refusal(request: HTTPRequest, error: HTTPClientError) -> ServiceError:
+async def _fetch_slowly(request: HTTPRequest) -> bytes:
+    """Fetch what may be large over a slow connection: while bytes come or go, it is waited for."""
+    received: list[bytes] = []
+    request.connect_timeout, request.request_timeout = _TIMEOUT_SECONDS, 0  # 0: none of tornado's own
+    request.follow_redirects = False
+    request.streaming_callback = received.append
+    client = AsyncHTTPClient(force_instance=True, max_body_size=_LARGEST_DOCUMENT)
+    fetching = asyncio.ensure_future(client.fetch(request))
+    try:
+        await _while_it_comes(fetching, received, len(request.body or b"") / _SLOWEST_BYTES_A_SECOND)
+        await fetching
+    except HTTPClientError as error:
+        raise _refusal(request, error, b"".join(received)) from None
+    except OSError as error:
+        raise ServiceUnavailable(f"{_place(request)} does not answer: {error}") from None
+    finally:
+        fetching.cancel()
+        client.close()
+    return b"".join(received)
+
+
+async def _while_it_comes(fetching: asyncio.Future[Any], received: list[bytes], seconds_to_send: float) -> None:
+    """Wait until it is done.
+
+    Raises:
+        TimeoutError: nothing has come for a while. (It is an OSError.)
+    """
+    heard, patience = -1, _SILENCE_SECONDS + seconds_to_send
+    while not fetching.done():
+        if heard == len(received):
+            raise TimeoutError(f"nothing came for {patience:.0f} s")
+        heard = len(received)
+        await asyncio.wait([fetching], timeout=patience)
+        patience = _SILENCE_SECONDS
+
+
+def _refusal(request: HTTPRequest, error: HTTPClientError, body: bytes = b"") -> ServiceError:
     detail, code = str(error.message), ""
-    if error.response is not None and error.response.body:
+    if error.response is not None and (body or error.response.body):
         try:
-            answer = json.loads(error.response.body)
+            answer = json.loads(body or error.response.body)
             detail, code = str(answer["detail"]), str(answer.get("code", ""))
         except (ValueError, KeyError, TypeError):
             pass

@@ -11,16 +11,17 @@ import asyncio
 from typing import Any
 
 from jupyter_server.utils import ensure_async
-from jupyter_server_ydoc.rooms import DocumentRoom
 from jupyter_server_ydoc.utils import LogLevel
 from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt.store import YDocNotFound
 
+from .core.causal import load
 from .core.content import digest
+from .documentroom import SeparateRoom
 
 
-class DirectRoom(DocumentRoom):
+class DirectRoom(SeparateRoom):
     """A document room whose store is PostgreSQL."""
 
     async def initialize(self) -> None:
@@ -39,8 +40,7 @@ class DirectRoom(DocumentRoom):
             await super().initialize()
             return
         async with self._update_lock:
-            for update in history:
-                self.ydoc.apply_update(update)
+            await load(self.ydoc, history)
             self._document.path = self._file.path
         self.ready = True
         self._emit(LogLevel.INFO, "initialize", "Room initialized")
@@ -60,17 +60,15 @@ class DirectRoom(DocumentRoom):
 
     async def _is_stale(self, content: Any, history: list[bytes]) -> bool:
         """Whether the file is the one that was saved last, or that the history began with."""
-        saved = self._document_of(history).ystate.get("hash")
+        saved = (await self._document_of(history)).ystate.get("hash")
         if saved is None:
-            return digest(self._document_of(history[:1]).get(), self._file_type) == digest(
-                content, self._file_type
-            )
+            first = await self._document_of(history[:1])
+            return digest(first.get(), self._file_type) == digest(content, self._file_type)
         return saved == await self._hash_of_file()
 
-    def _document_of(self, history: list[bytes]) -> YBaseDoc:
+    async def _document_of(self, history: list[bytes]) -> YBaseDoc:
         document = YDOCS.get(self._file_type, YDOCS["file"])()
-        for update in history:
-            document.ydoc.apply_update(update)
+        await load(document.ydoc, history)
         return document
 
     async def _hash_of_file(self) -> Any:

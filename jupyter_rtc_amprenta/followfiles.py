@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 
 from .core.errors import ServiceError
 from .core.queries_local import LocalFile
-from .rooms import Linking
+from .linking import Linking
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +21,9 @@ async def follow_rename(linking: Linking, path: str, new_path: str) -> None:
     files = await linking.store.files_at(path)
     await linking.store.moved(path, new_path)
     for file in files:
-        before = linking.places.of(file.path)
+        before = linking.mounts.of(file.path)
         now_at = new_path + file.path.removeprefix(path)
-        after = linking.places.of(now_at)
+        after = linking.mounts.of(now_at)
         if before.name != after.name:
             await _leave(linking, file)
             if before.volume is not None:
@@ -40,7 +40,7 @@ async def follow_deletion(linking: Linking, path: str) -> None:
             await room.file_deleted()
     await linking.store.deleted(path)
     for file in files:
-        if file.own or linking.places.of(file.path).volume is not None:
+        if file.own or linking.mounts.of(file.path).volume is not None:
             await _tell_deletion(linking, file)
 
 

@@ -24,10 +24,12 @@ from jupyter_server_ydoc.handlers import YDocWebSocketHandler
 from jupyter_server_ydoc.loaders import FileLoader
 from jupyter_server_ydoc.rooms import DocumentRoom
 from pycrdt.store import BaseYStore
+from pycrdt.websocket import YRoom
 from tornado.web import HTTPError
 
 from .core.errors import ConfigurationError
-from .rooms import LinkedRoom, Linking
+from .linking import Linking
+from .rooms import LinkedRoom
 
 _MAKES_ROOMS: tuple[ModuleType, ...] = (jupyter_server_ydoc.app, jupyter_server_ydoc.handlers)
 # `~=3.0`: a new major version moves what is leaned on.
@@ -123,6 +125,11 @@ def forget_tabs(collaboration: YDocExtension) -> None:
 def tabs_session() -> str:
     """What a tab that is opened now names as its session."""
     return jupyter_server_ydoc.handlers.SERVER_SESSION
+
+
+def global_room(collaboration: YDocExtension) -> YRoom | None:
+    """JupyterLab's room for what all its pages know of each other; None while no page is open."""
+    return collaboration.ywebsocket_server.rooms.get("JupyterLab:globalAwareness")
 
 
 def unlink_rooms() -> None:

@@ -12,7 +12,7 @@ from traitlets import Unicode
 from traitlets.config import Config, LoggingConfigurable
 
 from .core import settings
-from .core.applying import apply_updates
+from .core.causal import load
 from .core.database import Database
 from .core.documentlog import DocumentLog
 from .core.errors import ConfigurationError, DocumentNotFound
@@ -92,7 +92,7 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
             raise YDocNotFound from None
         if not history.updates:
             raise YDocNotFound
-        await apply_updates(ydoc, history.updates)
+        await load(ydoc, history.updates)
 
     async def read(self) -> AsyncIterator[StoreItem]:  # type: ignore[override]
         """The history that is kept, in order, each with its metadata and its time in seconds. Needs no lease.

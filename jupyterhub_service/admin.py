@@ -5,11 +5,20 @@ The rules, without HTTP. They give no way into a document: an admin who wants to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
-from jupyter_rtc_amprenta.core import queries_admin, queries_audit, queries_participants, queries_people
+from jupyter_rtc_amprenta.core import (
+    queries_admin,
+    queries_audit,
+    queries_gone,
+    queries_participants,
+    queries_people,
+    queries_tokens,
+)
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.queries_audit import AuditFilter
 from jupyter_rtc_amprenta.core.queries_people import Wanted
@@ -19,7 +28,7 @@ from jupyter_rtc_amprenta.core.settings import Settings
 from . import views
 from .auth import Identity
 from .bodies import Page
-from .collaboration import listed_sessions, online_since
+from .collaboration import MOST_PARTICIPANTS, listed_sessions, online_since
 from .errors import BadRequest, Conflict, Forbidden, NotFound
 from .views import Json
 
@@ -52,10 +61,39 @@ class Admin:
         )
         return answer | {"total_count": total, "active_count": active}
 
+    async def session(self, identity: Identity, document_id: str) -> Json:
+        """One session from outside: whose it is, and who takes part."""
+        require_admin(identity)
+        row, people = await self._database.run(_session, identity, document_id, online_since(self._settings))
+        return (
+            views.session_summary(row, identity.username)
+            | {"owner": row.owner, "created_at": views.instant(row.created_at)}
+            | {"participants": [views.participant(one, row.owner) for one in people]}
+        )
+
     async def counts(self, identity: Identity) -> Json:
         """How much there is."""
         require_admin(identity)
         return await self._database.run(queries_admin.counts, online_since(self._settings))
+
+    async def users(self, identity: Identity, page: Page, name: str, gone: bool | None) -> Json:
+        """Everybody who has been here or was invited, by name; `gone`: whom the Hub does not know any more."""
+        require_admin(identity)
+        since = online_since(self._settings)
+        rows, total = await self._database.run(
+            queries_admin.all_users, since, page.limit, page.after, name, gone
+        )
+        answer = views.listed("users", rows, page.limit, views.known_user, lambda row: (row.username,))
+        return answer | {"total_count": total}
+
+    async def user(self, identity: Identity, username: str) -> Json:
+        """One of them."""
+        require_admin(identity)
+        since = online_since(self._settings)
+        row = await self._database.run(queries_admin.known_user, since, username)
+        if row is None:
+            raise _unknown(username)
+        return views.known_user(row)
 
     async def audit(self, identity: Identity, page: Page, wanted: AuditFilter) -> Json:
         """Who did what, from where, the last first."""
@@ -75,7 +113,12 @@ class Admin:
         await self._database.run(_delete, identity, document_id)
 
     async def disconnect(self, identity: Identity, username: str, confirm: str) -> Json:
-        """Take somebody out of everybody else's sessions; open connections end within seconds."""
+        """End all that somebody has open, and keep them from coming back by themselves.
+
+        All tokens that were made for them until now are refused, which ends their connections within seconds; they
+        take part in nobody else's session any more, and open invites to them are taken back. Their own documents
+        stay theirs: with a new token they open them again. Whoever is to stay away is locked out at the Hub first.
+        """
         _confirmed(identity, username, confirm)
         return {"success": True, "document_ids": await self._database.run(_disconnect, identity, username)}
 
@@ -117,7 +160,20 @@ def _require_session(connection: Connection, document_id: str) -> None:
 
 def _require_user(connection: Connection, username: str) -> None:
     if not queries_admin.user_is_known(connection, username):
-        raise NotFound("user_not_found", f"{username} has never been here.")
+        raise _unknown(username)
+
+
+def _unknown(username: str) -> NotFound:
+    return NotFound("user_not_found", f"{username} has never been here.")
+
+
+def _session(
+    connection: Connection, identity: Identity, document_id: str, since: datetime
+) -> tuple[Row[Any], Sequence[Row[Any]]]:
+    row = queries_people.session_for(connection, document_id, identity.username, since)
+    if row is None:
+        raise NotFound("session_not_found", f"There is no session {document_id}.")
+    return row, queries_participants.participants_of(connection, document_id, since, MOST_PARTICIPANTS)
 
 
 def _end(connection: Connection, identity: Identity, document_id: str) -> list[str]:
@@ -148,8 +204,13 @@ def _disconnect(connection: Connection, identity: Identity, username: str) -> li
         queries_people.lock_session(connection, document_id)
         queries_participants.remove_participant(connection, document_id, username)
         queries_people.release_file(connection, document_id, username)
+    queries_tokens.revoke_tokens_of(connection, username)
+    invited = queries_gone.withdraw_invites_to(connection, username)
     queries_people.remember_user(connection, identity.username, identity.display_name)
-    record(connection, identity.actor, [Activity(document_id, "removed", username) for document_id in ids])
+    record_audit(connection, identity.actor, [Activity("", "disconnected", username)])
+    removed = [Activity(document_id, "removed", username) for document_id in ids]
+    revoked = [Activity(document_id, "revoked", username) for document_id in invited]
+    record(connection, identity.actor, removed + revoked)
     return ids
 
 

@@ -13,10 +13,13 @@ from .base import ApiHandler
 from .bodies import Page
 from .collaboration import Collaboration
 from .events import EventFeed
+from .history import History
 from .invites import Invites
+from .jwts import Jwts
 from .links import Links
 from .overview import Overview
 from .participants import Participants
+from .people import People
 from .presence import Presence
 
 
@@ -32,6 +35,9 @@ class Rules:
     admin: Admin
     feed: EventFeed
     overview: Overview
+    history: History
+    jwts: Jwts
+    people: People
 
 
 class RuleHandler(ApiHandler):
@@ -253,6 +259,26 @@ class TokenHandler(RuleHandler):
             self.send(self.rules.collaboration.api_token(self.identity))
         else:
             self.send(await self.rules.collaboration.document_token(self.identity, document_id))
+
+
+class RevokeHandler(RuleHandler):
+    """`/token/revoke`"""
+
+    async def post(self) -> None:
+        """Refuse one, or all of the caller's."""
+        self.identity.require_person()
+        token = bodies.revocation_body(self.optional_body())
+        await self.rules.jwts.revoke(self.identity.actor, token)
+        self.set_status(204)
+
+
+class UsersHandler(RuleHandler):
+    """`/users`"""
+
+    async def get(self) -> None:
+        """Whom one might invite."""
+        name = bodies.name_filter(self.parameters())
+        self.send(await self.rules.people.search(self.identity, name))
 
 
 class PresenceHandler(RuleHandler):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from . import bodies
 from .api import RuleHandler
 
+USER_KEYS = (str,)
+AUDIT_KEYS = (int,)
+
 
 class AdminSessionsHandler(RuleHandler):
     """`/admin/sessions`"""
@@ -18,6 +21,10 @@ class AdminSessionsHandler(RuleHandler):
 
 class AdminSessionHandler(RuleHandler):
     """`/admin/sessions/{document_id}`"""
+
+    async def get(self, document_id: str) -> None:
+        """One from outside."""
+        self.send(await self.rules.admin.session(self.identity, document_id))
 
     async def delete(self, document_id: str) -> None:
         """Delete it."""
@@ -48,14 +55,24 @@ class AdminAuditHandler(RuleHandler):
     async def get(self) -> None:
         """Who did what."""
         wanted = bodies.audit_filter(self.parameters())
-        self.send(await self.rules.admin.audit(self.identity, self.page((int,)), wanted))
+        self.send(await self.rules.admin.audit(self.identity, self.page(AUDIT_KEYS), wanted))
+
+
+class AdminUsersHandler(RuleHandler):
+    """`/admin/users`"""
+
+    async def get(self) -> None:
+        """All users."""
+        parameters = self.parameters()
+        name, gone = bodies.name_filter(parameters), bodies.flag(parameters, "gone")
+        self.send(await self.rules.admin.users(self.identity, self.page(USER_KEYS), name, gone))
 
 
 class AdminDisconnectHandler(RuleHandler):
     """`/admin/users/{username}/disconnect`"""
 
     async def post(self, username: str) -> None:
-        """Take them out of everybody else's sessions."""
+        """End all that they have open, and take them out of everybody else's sessions."""
         confirm = self.get_query_argument("confirm", "")
         self.send(await self.rules.admin.disconnect(self.identity, username, confirm))
 
@@ -71,6 +88,10 @@ class AdminRenameHandler(RuleHandler):
 
 class AdminUserHandler(RuleHandler):
     """`/admin/users/{username}`"""
+
+    async def get(self, username: str) -> None:
+        """One of them."""
+        self.send(await self.rules.admin.user(self.identity, username))
 
     async def delete(self, username: str) -> None:
         """Erase them."""

@@ -34,21 +34,26 @@ from .auth import CACHE_SECONDS, Authenticator
 from .base import MAX_BODY_BYTES, Context, NotFoundHandler
 from .collaboration import Collaboration
 from .events import EventFeed
+from .history import History
 from .hub import Hub
 from .invites import Invites
 from .issuers import Issuers
+from .jwts import Jwts
 from .limits import RequestLimits
 from .links import Links
 from .overview import Overview
 from .page_routes import page_routes
 from .pages import AssetHandler
 from .participants import Participants
+from .people import People
 from .presence import Presence
 from .rendering import environment
 from .retention import Retention
 from .routes import API, routes
+from .runtime import run, settle
 from .setting_traits import FIELDS, SettingTraits
 from .site import Site
+from .user_watch import UserWatch
 from .volumes import VolumeDoor
 from .watch import DatabaseWatch
 from .webhooks import Webhooks
@@ -125,12 +130,16 @@ class RtcService(SettingTraits, Application):
             )
         self.database = Database(self.settings.database_url or service_database_url())
         self.watch = DatabaseWatch(self.database, self.settings.signing_key)
-        self.issuers = Issuers(issuers.parse(self.settings.jwt_issuers))
+        self.jwts = Jwts(
+            self.database, self.watch.keyring, Issuers(issuers.parse(self.settings.jwt_issuers))
+        )
         self.feed = EventFeed(self.database)
         self.refusals = Refusals(self.database)
         self.webhooks = Webhooks(self.database, self._webhook_targets(), self.settings.webhook_secret)
         self.retention = Retention(self.database, self.settings)
         self.hub_auth = HubOAuth(parent=self, cache_max_age=CACHE_SECONDS, **_oauth_client())
+        self.hub = Hub(self.hub_auth.api_url, self.hub_auth.api_token)
+        self.user_watch = UserWatch(self.database, self.hub)
         self.yjs_server = self._yjs_server() if self.settings.yjs_in_service else None
         self.web = self._web_application()
 
@@ -139,17 +148,20 @@ class RtcService(SettingTraits, Application):
         return YjsServer(self.settings, self.database, lambda: self.watch.loaded_keyring, hub_tokens)
 
     def _rules(self) -> Rules:
-        hub = Hub(self.hub_auth.api_url, self.hub_auth.api_token)
         volumes = parse_volumes(self.settings.shared_volumes)
+        overview = Overview(self.database, self.settings)
         return Rules(
-            Collaboration(self.database, self.settings, self.watch.keyring, VolumeDoor(volumes, hub)),
+            Collaboration(self.database, self.settings, self.watch.keyring, VolumeDoor(volumes, self.hub)),
             Participants(self.database, self.settings),
-            Invites(self.database, self.settings, hub, self._hub_url()),
+            Invites(self.database, self.settings, self.hub, self._hub_url()),
             Links(self.database, self.settings, self._hub_url()),
             Presence(self.database, self.settings),
             Admin(self.database, self.settings),
             self.feed,
-            Overview(self.database, self.settings),
+            overview,
+            History(self.database, self.settings),
+            self.jwts,
+            People(self.settings, self.hub, overview),
         )
 
     def _webhook_targets(self) -> list[str]:
@@ -167,12 +179,12 @@ class RtcService(SettingTraits, Application):
         # Relative, unless subdomains are in use: whatever name a browser has for the Hub then leads back to it.
         hub_url = self.hub_auth.hub_host + self.hub_auth.hub_prefix
         prefix = self.service_prefix
-        return Site(environment(), prefix, hub_url, f"{prefix}{API}/events")
+        return Site(environment(), prefix, hub_url, f"{prefix}{API}")
 
     def _web_application(self) -> WebApplication:
         context = Context(
             self.hub_auth,
-            Authenticator(self.hub_auth, self.watch.keyring, self.issuers),
+            Authenticator(self.hub_auth, self.jwts),
             self.watch,
             RequestLimits(self.settings.max_requests_per_minute),
             self.refusals,
@@ -194,11 +206,12 @@ class RtcService(SettingTraits, Application):
 
     def start(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        asyncio.run(self._serve())
+        run(self._serve())
 
     def _tasks(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What goes on beside the requests, for as long as the service runs."""
-        return [self.watch.run, self.feed.run, self.refusals.run, self.retention.run, self.webhooks.run]
+        watches = (self.watch, self.feed, self.refusals, self.retention, self.webhooks, self.user_watch)
+        return [watch.run for watch in watches]
 
     async def _serve(self) -> None:
         told = asyncio.Event()
@@ -207,6 +220,7 @@ class RtcService(SettingTraits, Application):
         server = await self._listen()
         running = [asyncio.create_task(task()) for task in self._tasks()]
         stopping = asyncio.create_task(told.wait())
+        settle()
         await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         log.info("Stopping.")
         failed = [task for task in running if task.done()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,12 +12,11 @@ from tornado.web import HTTPError, RequestHandler
 
 from jupyter_rtc_amprenta.core.errors import TokenError
 from jupyter_rtc_amprenta.core.queries_record import Actor
-from jupyter_rtc_amprenta.core.tokens import Keyring
 
 from .configuration import PERSON_SCOPE
 from .errors import Forbidden, NotAuthenticated, Unavailable
 from .hub import known_name
-from .issuers import Issuers
+from .jwts import Jwts
 
 # How long a Hub token that was revoked still works here, in seconds; asking the Hub costs some milliseconds.
 CACHE_SECONDS = 5
@@ -76,14 +74,12 @@ class Authenticator:
 
     Args:
         hub_auth: the Hub's own client, with the service's name and token.
-        keyring: gives the keys that JWTs are verified with; may raise DatabaseUnavailable.
-        issuers: who else makes JWTs that are taken here.
+        jwts: knows our own tokens, and those of other issuers.
     """
 
-    def __init__(self, hub_auth: HubOAuth, keyring: Callable[[], Keyring], issuers: Issuers) -> None:
+    def __init__(self, hub_auth: HubOAuth, jwts: Jwts) -> None:
         self._hub_auth = hub_auth
-        self._keyring = keyring
-        self._issuers = issuers
+        self._jwts = jwts
 
     async def identify(self, handler: RequestHandler) -> Identity:
         """Who makes this request, and from where. A token that is not valid is refused, even where a cookie would be.
@@ -92,7 +88,7 @@ class Authenticator:
             NotAuthenticated: nobody, or nobody known.
             Forbidden: somebody who may not use this service.
             Unavailable: the Hub does not answer, or the keys of a JWT's issuer can't be had.
-            DatabaseUnavailable: the keys for a JWT are not loaded yet.
+            DatabaseUnavailable: a JWT can't be checked.
         """
         address = handler.request.remote_ip or ""
         return replace(await self._identify(handler), address=address)
@@ -113,12 +109,8 @@ class Authenticator:
         return identity_of(model, self._hub_auth.check_scopes(self._hub_auth.access_scopes, model))
 
     async def _jwt_identity(self, token: str) -> Identity:
-        issuer = self._issuers.of(token)
         try:
-            if issuer is None:
-                username = self._keyring().api_username(token)
-            else:
-                username = await self._issuers.username(issuer, token)
+            username = await self._jwts.username(token)
         except TokenError as error:
             raise NotAuthenticated("invalid_token", str(error)) from None
         return Identity(username, "person", False, "", "", by_hub=False)

@@ -17,9 +17,14 @@ from tornado.web import HTTPError, RequestHandler
 
 from jupyter_rtc_amprenta.core.errors import (
     DatabaseUnavailable,
+    DocumentLeased,
     DocumentNotFound,
+    DocumentTooLarge,
+    EncryptionError,
     GenerationChanged,
+    HistoryCompacted,
     SchemaMismatch,
+    VersionNotFound,
 )
 from jupyter_rtc_amprenta.core.queries_record import Actor
 
@@ -42,8 +47,13 @@ _TOLD_TO_PAGES = "ETag, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, R
 _KNOWN: dict[type, tuple[int, str]] = {
     DatabaseUnavailable: (503, "database_unavailable"),
     SchemaMismatch: (503, "schema_mismatch"),
+    EncryptionError: (503, "key_missing"),
     DocumentNotFound: (404, "not_found"),
+    VersionNotFound: (404, "version_not_found"),
+    DocumentLeased: (409, "document_leased"),
+    DocumentTooLarge: (409, "document_too_large"),
     GenerationChanged: (409, "generation_changed"),
+    HistoryCompacted: (409, "version_unreadable"),
 }
 
 

@@ -28,6 +28,7 @@ MOST_CONNECTIONS = 10_000
 MOST_USES = 1000
 _LONGEST_KEY = 200
 _DIGEST = re.compile("[0-9a-f]{64}")
+_LONGEST_TOKEN = 20_000
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,23 @@ def token_body(body: Body) -> str | None:
     return _text(body, "document_id", 200, default="") or None
 
 
+def revocation_body(body: Body) -> str | None:
+    """The body of `POST /token/revoke`: a token, or None for all of the caller's."""
+    return _text(body, "token", _LONGEST_TOKEN, default="") or None
+
+
+def label_body(body: Body) -> str:
+    """The body of `POST /sessions/{document_id}/history`: what the version is called."""
+    return _text(body, "label", 200)
+
+
+def naming_body(body: Body) -> str | None:
+    """The body of `PATCH /sessions/{document_id}/history/{version_id}`: a name, or null for none any more."""
+    if "label" in body and body["label"] is None:
+        return None
+    return _text(body, "label", 200)
+
+
 def presence_body(body: Body) -> list[Present]:
     """The body of `POST /presence`; of one document that is named twice, the last counts."""
     documents = body.get("documents")
@@ -213,9 +231,6 @@ def wanted(parameters: Mapping[str, str], username: str) -> Wanted:
     Args:
         username: the caller's, whom `owner=me` means.
     """
-    active = parameters.get("active", "")
-    if active and active not in _FLAGS:
-        raise BadRequest("invalid_active", "active must be true or false.")
     kind = parameters.get("document_type")
     if kind and kind not in DOCUMENT_TYPES:
         raise BadRequest(
@@ -226,12 +241,25 @@ def wanted(parameters: Mapping[str, str], username: str) -> Wanted:
         raise BadRequest("invalid_sort", f"sort must be one of {', '.join(SESSION_KEYS)}.")
     owner = _text(parameters, "owner", 200, default="")
     return Wanted(
-        active=_FLAGS.get(active),
+        active=flag(parameters, "active"),
         document_type=kind or None,
         owner=(username if owner == "me" else owner) or None,
         search=_text(parameters, "q", 200, default=""),
         sort=sort,
     )
+
+
+def flag(parameters: Mapping[str, str], name: str) -> bool | None:
+    """A query parameter that is `true` or `false`; None where it is not given."""
+    value = parameters.get(name, "")
+    if value and value not in _FLAGS:
+        raise BadRequest(f"invalid_{name}", f"{name} must be true or false.")
+    return _FLAGS.get(value)
+
+
+def name_filter(parameters: Mapping[str, str]) -> str:
+    """The query parameter `name` of `GET /users`; "" for everybody."""
+    return _text(parameters, "name", 200, default="")
 
 
 def audit_filter(parameters: Mapping[str, str]) -> AuditFilter:

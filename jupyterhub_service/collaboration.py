@@ -27,7 +27,7 @@ from .views import Json
 from .volumes import VolumeDoor
 
 _RECENT_ACTIVITIES = 20
-_MOST_PARTICIPANTS = 1000
+MOST_PARTICIPANTS = 1000
 # After this many reports that did not come, a server is taken for dead, and its owner for offline.
 _MISSED_REPORTS = 3
 _PREFIX_LENGTH = 40
@@ -277,6 +277,6 @@ def _session(
     connection: Connection, identity: Identity, document_id: str, since: datetime
 ) -> tuple[Row[Any], Any, Any]:
     row = entered_session(connection, identity, document_id, since)
-    people = queries_participants.participants_of(connection, document_id, since, _MOST_PARTICIPANTS)
+    people = queries_participants.participants_of(connection, document_id, since, MOST_PARTICIPANTS)
     happened = queries_record.activities_of(connection, document_id, _RECENT_ACTIVITIES)
     return row, people, happened[:_RECENT_ACTIVITIES][::-1]

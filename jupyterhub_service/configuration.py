@@ -101,7 +101,7 @@ def configure(
         service["command"] = list(command or (sys.executable, "-m", "jupyterhub_service"))
         service["environment"] = environment
     _register_service(c, service)
-    _grant_scopes(c, service_name, ["read:users:groups"] if settings.shared_volumes else [])
+    _grant_scopes(c, service_name, settings)
     _prepare_servers(c, service_name, settings, (api_url or service_url).rstrip("/"))
     return environment
 
@@ -136,11 +136,14 @@ def _register_service(c: Config, service: dict[str, Any]) -> None:
     add_to_list(c.JupyterHub, "services", [service])
 
 
-def _grant_scopes(c: Config, service_name: str, more: list[str]) -> None:
+def _grant_scopes(c: Config, service_name: str, settings: Settings) -> None:
     add_to_dict(c.JupyterHub, "custom_scopes", {PERSON_SCOPE: {"description": _PERSON_DESCRIPTION}})
+    more = ["list:users"] if settings.search_users else []
+    more += ["read:users:groups"] if settings.shared_volumes else []
     role = {
         "name": f"service-{service_name.lower()}",
         "description": "Look up whether an invited user exists, and who may enter a shared volume",
+        # One user at a time: the list of all is for whom the operator wants to find each other.
         "scopes": ["read:users:name", *more],
         "services": [service_name],
     }
@@ -164,7 +167,11 @@ def _grant_to_users(c: Config, scopes: list[str]) -> None:
 
 def _prepare_servers(c: Config, service_name: str, settings: Settings, api_url: str) -> None:
     access = _access(service_name)
-    environment = {"JUPYTER_COLLABORATION_YJS_URL": settings.yjs_server_url, "RTC_API_URL": api_url}
+    environment = {
+        "JUPYTER_COLLABORATION_YJS_URL": settings.yjs_server_url,
+        "RTC_API_URL": api_url,
+        "RTC_PAGE_URL": settings.page_url or _page_url(c, service_name, settings),
+    }
     if settings.shared_volumes:
         environment["RTC_SHARED_VOLUMES"] = volumes.for_servers(settings.shared_volumes)
     if is_set(c.JupyterHub, "allow_named_servers") and c.JupyterHub.allow_named_servers:
@@ -188,6 +195,14 @@ def _prepare_servers(c: Config, service_name: str, settings: Settings, api_url: 
                     "server_token_scopes has 'inherit': any code on a user's server could then invite and delete as "
                     "that user. List the scopes that servers need instead."
                 )
+
+
+def _page_url(c: Config, service_name: str, settings: Settings) -> str:
+    """The page as browsers see it. With subdomains, which give it a host of its own, RTC_PAGE_URL tells."""
+    base_url = f"/{c.JupyterHub.base_url.strip('/')}/" if is_set(c.JupyterHub, "base_url") else "/"
+    host = urlsplit(settings.hub_url)
+    origin = f"{host.scheme}://{host.netloc}" if host.netloc else ""
+    return f"{origin}{base_url.replace('//', '/')}services/{service_name}/"
 
 
 def _server_role(c: Config) -> list[str]:

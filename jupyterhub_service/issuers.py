@@ -17,7 +17,7 @@ import jwt
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 from jupyter_rtc_amprenta.core.errors import ConfigurationError, TokenError
-from jupyter_rtc_amprenta.core.tokens import ISSUER
+from jupyter_rtc_amprenta.core.tokens import ISSUER, Stamp
 
 from .errors import Unavailable
 
@@ -116,8 +116,8 @@ class Issuers:
         name = claims.get("iss")
         return self._issuers.get(name) if isinstance(name, str) else None
 
-    async def username(self, issuer: Issuer, token: str) -> str:
-        """The Hub user that a token stands for.
+    async def stamp(self, issuer: Issuer, token: str) -> Stamp:
+        """The Hub user that a token stands for, and which token it is.
 
         Raises:
             TokenError: it is not valid here.
@@ -143,7 +143,7 @@ class Issuers:
         name = claims.get(issuer.username_claim)
         if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or "\0" in name:
             raise TokenError(f"The token names no user in {issuer.username_claim}.")
-        return name
+        return Stamp.of(name, claims)
 
     async def _key(self, issuer: Issuer, token: str) -> Any:
         try:

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from typing import Any
 
 from .base import BaseHandler
-from .operations import OPERATIONS, PATTERNS, Operation
+from .operation import PATTERNS, Operation
+from .operations import OPERATIONS
 from .schemas import ANSWERS, BODIES, PARAMETERS, Schema
 
 # What every operation may answer, by what the caller is, asks, and when.

@@ -5,62 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-from . import api, api_admin
+from . import api, api_history
+from .base import ApiHandler
 from .event_stream import EventsHandler
-
-# What a path's parameters may be, as regular expressions.
-PATTERNS = {
-    "document_id": r"[A-Za-z0-9_.~-]{1,200}",
-    "invite_id": r"[0-9a-f-]{36}",
-    "link_id": r"[0-9a-f-]{36}",
-    "token": r"[A-Za-z0-9_-]{32}",
-    "username": r"[^/]{1,600}",  # escaped
-}
-
-PAGE = ("limit", "cursor")
-AUDIT = ("username", "document_id", "action", "since", "until", *PAGE)
-SESSIONS = ("active", "document_type", "owner", "q", "sort", *PAGE)
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One method of one path.
-
-    Attributes:
-        method: in lower case.
-        path: under the API's prefix; its parameters are keys of `PATTERNS`.
-        handler: has a coroutine of the method's name.
-        summary: a sentence for people.
-        answers: by status, the name of the schema in `schemas.py`; "" where there is no body.
-        body: the name of the request body's schema; "" where there is none.
-        optional_body: whether it may be left out.
-        query: names of parameters in `schemas.PARAMETERS`.
-        headers: names of request headers in `schemas.PARAMETERS`.
-        refusals: statuses beside those that every operation has.
-    """
-
-    method: str
-    path: str
-    handler: type[api.ApiHandler]
-    summary: str
-    answers: Mapping[int, str] = field(default_factory=dict)
-    body: str = ""
-    optional_body: bool = False
-    query: tuple[str, ...] = ()
-    headers: tuple[str, ...] = ()
-    refusals: tuple[int, ...] = ()
-
-    @property
-    def tag(self) -> str:
-        """Under which it is listed."""
-        return self.path.split("/")[1]
-
+from .operation import PAGE, PATTERNS, SESSIONS, Operation
+from .operations_admin import FOR_ADMINS
 
 _SESSION = "/sessions/{document_id}"
 _PARTICIPANT = f"{_SESSION}/participants/{{username}}"
+_VERSION = f"{_SESSION}/history/{{version_id}}"
 _INVITE = "/invites/{invite_id}"
 _OK = {200: "Success"}
 
@@ -180,6 +133,48 @@ _FOR_PEOPLE: tuple[Operation, ...] = (
         "Withdraw an invitation link (owner).",
         {204: ""},
     ),
+    Operation(
+        "get",
+        f"{_SESSION}/history",
+        api_history.HistoryHandler,
+        "A document's versions, the newest first.",
+        {200: "Versions"},
+        query=PAGE,
+    ),
+    Operation(
+        "post",
+        f"{_SESSION}/history",
+        api_history.HistoryHandler,
+        "Keep the present state under a name (who may write).",
+        {201: "Version"},
+        body="VersionBody",
+        refusals=(409,),
+    ),
+    Operation(
+        "get",
+        _VERSION,
+        api_history.VersionHandler,
+        "A version, with what the file held then: a notebook's JSON, or text.",
+        {200: "VersionContent"},
+        refusals=(409,),
+    ),
+    Operation(
+        "patch",
+        _VERSION,
+        api_history.VersionHandler,
+        "Name a version (who may write); null takes the name away, and it goes when automatic ones do (owner).",
+        {200: "Version"},
+        body="NamingBody",
+        refusals=(409,),
+    ),
+    Operation(
+        "post",
+        f"{_VERSION}/restore",
+        api_history.RestoreHandler,
+        "Turn the document into what it was, by an edit like any other; the present becomes a version (who may write).",
+        {200: "Restored"},
+        refusals=(409,),
+    ),
     Operation("get", "/invites", api.MyInvitesHandler, "Whereto I was invited.", {200: "Invites"}, query=PAGE),
     Operation(
         "delete", _INVITE, api.OneInviteHandler, "Take an invite back (owner).", {204: ""}, refusals=(400,)
@@ -220,6 +215,23 @@ _FOR_PEOPLE: tuple[Operation, ...] = (
     ),
     Operation(
         "post",
+        "/token/revoke",
+        api.RevokeHandler,
+        "Refuse a token of mine from now on, or all that were made for me until now, where none is named.",
+        {204: ""},
+        body="RevocationBody",
+        optional_body=True,
+    ),
+    Operation(
+        "get",
+        "/users",
+        api.UsersHandler,
+        "Whom I might invite: of the Hub's users, where its operator allows it, or else those I work with.",
+        {200: "Users"},
+        query=("name",),
+    ),
+    Operation(
+        "post",
         "/presence",
         api.PresenceHandler,
         "All that a user's server has open now: what it names no more, its owner has left.",
@@ -237,64 +249,12 @@ _FOR_PEOPLE: tuple[Operation, ...] = (
     ),
 )
 
-
-_FOR_ADMINS: tuple[Operation, ...] = (
-    Operation(
-        "get", "/admin/sessions", api_admin.AdminSessionsHandler, "All sessions.", {200: "AllSessions"}, query=SESSIONS
-    ),
-    Operation(
-        "delete",
-        "/admin/sessions/{document_id}",
-        api_admin.AdminSessionHandler,
-        "Delete a document wholly.",
-        {204: ""},
-        query=("confirm",),
-    ),
-    Operation(
-        "post",
-        "/admin/sessions/{document_id}/end",
-        api_admin.AdminEndHandler,
-        "Leave a session to its owner alone: nobody else takes part, and invites and links are withdrawn.",
-        {200: "Ended"},
-        query=("confirm",),
-    ),
-    Operation("get", "/admin/counts", api_admin.AdminCountsHandler, "How much there is.", {200: "Counts"}),
-    Operation(
-        "get", "/admin/audit", api_admin.AdminAuditHandler, "Who did what, from where.", {200: "Audit"}, query=AUDIT
-    ),
-    Operation(
-        "post",
-        "/admin/users/{username}/disconnect",
-        api_admin.AdminDisconnectHandler,
-        "Take somebody out of everybody else's sessions.",
-        {200: "Disconnected"},
-        query=("confirm",),
-    ),
-    Operation(
-        "post",
-        "/admin/users/{username}/rename",
-        api_admin.AdminRenameHandler,
-        "Follow a user whom the Hub calls otherwise now.",
-        {200: "Renamed"},
-        body="RenameBody",
-        refusals=(409,),
-    ),
-    Operation(
-        "delete",
-        "/admin/users/{username}",
-        api_admin.AdminUserHandler,
-        "Erase a user; a successor who takes part in their sessions gets them, the others are deleted.",
-        {200: "Erased"},
-        query=("confirm", "successor"),
-    ),
-)
-
-OPERATIONS = _FOR_PEOPLE + _FOR_ADMINS
+OPERATIONS = _FOR_PEOPLE + FOR_ADMINS
 
 
-def handlers() -> dict[str, type[api.ApiHandler]]:
+def handlers() -> dict[str, type[ApiHandler]]:
     """The handler of each path, as a regular expression."""
-    found: dict[str, type[api.ApiHandler]] = {}
+    found: dict[str, type[ApiHandler]] = {}
     for operation in OPERATIONS:
         path = operation.path
         for name, pattern in PATTERNS.items():

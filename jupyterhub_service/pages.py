@@ -25,8 +25,9 @@ _SECURITY = {
     "X-Frame-Options": "DENY",
 }
 _RECENT_ACTIVITIES = 30
-_DIALOGS = ("invite", "link")
-_EMPTY = dict.fromkeys(("username", "permissions", "message", "expires_in", "max_uses"), "")
+_RECENT_VERSIONS = 6
+_DIALOGS = ("invite", "link", "keep")
+_EMPTY = dict.fromkeys(("username", "permissions", "message", "expires_in", "max_uses", "label"), "")
 
 
 class HtmlHandler(BaseHandler):
@@ -63,6 +64,7 @@ class HtmlHandler(BaseHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """A page that says what is wrong, and what to do. Whoever is not logged in is sent to the Hub first."""
         status, code, detail = error_answer(kwargs.get("exc_info", (None, None))[1], status_code)
+        self.refusal_code = code
         if status == 401 and self.request.method == "GET" and _LIVE not in self.request.headers:
             self.redirect(self.get_login_url())
             return
@@ -153,7 +155,7 @@ class SessionPage(PageHandler):
 
         Args:
             status: the HTTP status.
-            dialog: the one that is open: `invite`, `link` or "".
+            dialog: the one that is open: `invite`, `link`, `keep` or "".
             form: what was filled in there.
             trouble: what is wrong with it.
             made: the address of an invitation link that was made just now.
@@ -172,6 +174,7 @@ class SessionPage(PageHandler):
             is_owner=is_owner,
             owned=await self._owned(document_id) if is_owner else {},
             activity=happened["activity"],
+            versions=await rules.history.listed(identity, document_id, Page(_RECENT_VERSIONS)),
             address=self.absolute(self.site.session(document_id)),
             dialog=dialog,
             filled={name: _EMPTY | (form or {} if name == dialog else {}) for name in _DIALOGS},

@@ -34,6 +34,7 @@ def environment() -> Environment:
         "hue": hue,
         "initials": initials,
         "names": names,
+        "since": since,
         "span": span,
         "quoted": lambda text: quote(text, safe=""),
         "until": until,
@@ -50,6 +51,11 @@ def ago(time: str) -> str:
     if seconds > _MOST_DAYS * 86400:
         return f"on {_date(datetime.fromisoformat(time))}"
     return f"{span(seconds)} ago"
+
+
+def since(time: str) -> str:
+    """How long something has gone on since a time of the API's, such as `12 minutes`."""
+    return span((now() - datetime.fromisoformat(time)).total_seconds())
 
 
 def until(time: str) -> str:

@@ -1,4 +1,4 @@
-"""What is kept for a time only: the audit, the activity, events, and the keys of repeated requests."""
+"""What is kept for a time only: the audit, the activity, events, the keys of repeated requests, revoked tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from jupyter_rtc_amprenta.core import queries_audit, queries_repeats
+from jupyter_rtc_amprenta.core import queries_audit, queries_repeats, queries_tokens
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.errors import DatabaseError
 from jupyter_rtc_amprenta.core.schema import now
@@ -61,5 +61,6 @@ def _forget(
 ) -> tuple[int, int]:
     queries_audit.forget_events(connection, time - timedelta(hours=EVENTS_HOURS))
     queries_repeats.forget_keys(connection, time - timedelta(hours=KEYS_HOURS))
+    queries_tokens.forget_tokens(connection, time)
     before = [time - timedelta(days=days) if days else None for days in (audit_days, activity_days)]
     return queries_audit.forget(connection, *before)

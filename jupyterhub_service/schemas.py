@@ -86,6 +86,13 @@ _LINK = {
     "expires_at": TIME,
 }
 
+_VERSION = {
+    "version_id": STRING,
+    "label": MAYBE_STRING,
+    "created_by": MAYBE_STRING,
+    "created_at": TIME,
+}
+
 BODIES: dict[str, Schema] = {
     "DocumentBody": _body(
         {
@@ -114,6 +121,9 @@ BODIES: dict[str, Schema] = {
         }
     ),
     "RenameBody": _body(username=_text(200)),
+    "VersionBody": _body(label=_text(200)),
+    "NamingBody": _body(label=_text(200) | {"type": ["string", "null"]}),
+    "RevocationBody": _body({"token": _optional_text(20_000)}),
     "TokenBody": _body({"document_id": _optional_text(200)}),
     "PresenceBody": _body(
         documents={"type": "array", "maxItems": MOST_DOCUMENTS, "items": _ref("PresentBody")}
@@ -147,13 +157,36 @@ ANSWERS: dict[str, Schema] = {
     "SessionSummary": _object(_CLOSED, **_SESSION, participant_count=NUMBER, is_owner=FLAG),
     "Sessions": _list("sessions", "SessionSummary", total_count=NUMBER, active_count=NUMBER),
     "AnySession": _object(_CLOSED, **_SESSION, participant_count=NUMBER, is_owner=FLAG, owner=STRING),
+    "AnySessionDetails": _object(
+        _CLOSED,
+        **_SESSION,
+        participant_count=NUMBER,
+        is_owner=FLAG,
+        owner=STRING,
+        created_at=TIME,
+        participants={"type": "array", "items": _ref("Participant")},
+    ),
     "AllSessions": _list("sessions", "AnySession", total_count=NUMBER, active_count=NUMBER),
     "Ended": _object(success=FLAG, removed=NAMES),
     "Disconnected": _object(success=FLAG, document_ids=NAMES),
     "Renamed": _object(success=FLAG, username=STRING),
     "Erased": _object(success=FLAG, handed_over=NAMES, deleted=NAMES),
+    "AnyUser": _object(
+        username=STRING,
+        display_name=STRING,
+        is_online=FLAG,
+        owned_sessions=NUMBER,
+        created_at=TIME,
+        gone_at=MAYBE_TIME,
+    ),
+    "AllUsers": _list("users", "AnyUser", total_count=NUMBER),
     "Counts": _object(
-        users=NUMBER, sessions=NUMBER, active_sessions=NUMBER, online_users=NUMBER, open_invites=NUMBER
+        users=NUMBER,
+        sessions=NUMBER,
+        active_sessions=NUMBER,
+        online_users=NUMBER,
+        open_invites=NUMBER,
+        gone_users=NUMBER,
     ),
     "AuditEntry": _object(
         audit_id=NUMBER,
@@ -183,6 +216,8 @@ ANSWERS: dict[str, Schema] = {
     "Participant": _object(
         **_PERSON,
         last_seen=MAYBE_TIME,
+        is_idle=FLAG,
+        last_active=MAYBE_TIME,
         place=MAYBE_STRING,
         permissions=RIGHT,
         is_owner=FLAG,
@@ -221,6 +256,12 @@ ANSWERS: dict[str, Schema] = {
     "Link": _object(**_LINK),
     "NewLink": _object(**_LINK, token=STRING),
     "Links": _list("links", "Link"),
+    "Version": _object(**_VERSION),
+    "VersionContent": _object(**_VERSION, document_type=TYPE, file_name=STRING, content=STRING),
+    "Versions": _list("versions", "Version"),
+    "Restored": _object(success=FLAG, document_id=STRING, version_id=STRING),
+    "User": _object(username=STRING, display_name=STRING),
+    "Users": _object(users={"type": "array", "items": _ref("User")}, complete=FLAG),
     "Offer": _object(
         document_id=STRING,
         document_title=STRING,
@@ -251,6 +292,8 @@ PARAMETERS: dict[str, tuple[Schema, str]] = {
     "document_type": (TYPE, "Only documents of this type."),
     "owner": (_text(200), "Only this user's sessions; `me` means the caller."),
     "q": (_text(200), "Only what has this in its title or path."),
+    "gone": ({"enum": ["true", "false"]}, "Only users whom the Hub does not know any more, or knows."),
+    "name": (_optional_text(200) | {"type": "string"}, "Only those who have this in their name."),
     "sort": ({"enum": list(SESSION_KEYS)}, "By what the list is sorted."),
     "username": (_text(200), "Only what this user did."),
     "document_id": (_text(200), "Only what was done with this document."),

@@ -18,6 +18,7 @@ _NOT_OURS = {
     "shared_folder",
     "one_server_per_home",
     "open_timeout",
+    "page_url",
 }
 
 FIELDS = tuple(variable.field for variable in VARIABLES if variable.field not in _NOT_OURS)

@@ -18,17 +18,25 @@ class Site:
         templates: of `rendering.environment()`.
         prefix: the path of the service, such as `/services/rtc/`.
         hub_url: the Hub as the pages link to it: `/hub/`, or with its own host where subdomains are in use.
-        events: the path of the event stream.
+        api: the path of the API, where the event stream is, and the search of users.
     """
 
     templates: Environment
     prefix: str
     hub_url: str
-    events: str
+    api: str
 
     def session(self, document_id: str) -> str:
         """The page of a session."""
         return f"{self.prefix}sessions/{quote(document_id, safe='')}"
+
+    def version(self, document_id: str, version_id: str) -> str:
+        """The page of a version."""
+        return f"{self.session(document_id)}/versions/{quote(version_id, safe='')}"
+
+    def admin(self, kind: str = "", name: str = "") -> str:
+        """A page of the Hub's admins: of one of the `sessions` or `users`, or all of them."""
+        return f"{self.prefix}admin" + (f"/{kind}" if kind else "") + (f"/{quote(name, safe='')}" if name else "")
 
     def link(self, token: str) -> str:
         """The page that an invitation link leads to."""

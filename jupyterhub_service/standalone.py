@@ -16,6 +16,7 @@ from jupyter_rtc_amprenta.core.migrate import require_current
 from jupyter_rtc_amprenta.core.queries_people import NewSession
 from jupyter_rtc_amprenta.core.settings import Settings
 
+from .runtime import settle
 from .watch import DatabaseWatch
 from .yjs_server import YjsServer
 
@@ -41,6 +42,7 @@ async def serve_yjs(settings: Settings, database_url: str) -> None:
     await server.start()
     log.info("The Y.js server listens at ws://%s:%d", settings.yjs_server_host, settings.yjs_server_port)
     watching = asyncio.create_task(watch.run())
+    settle()
     await stopping.wait()
     log.info("Draining.")
     await server.stop()

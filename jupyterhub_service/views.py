@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jupyter_rtc_amprenta.core.schema import now
@@ -11,6 +11,9 @@ from jupyter_rtc_amprenta.core.schema import now
 from .bodies import next_cursor
 
 Json = dict[str, Any]
+
+# Who is here, and has neither moved nor edited for so long, is idle.
+IDLE_SECONDS = 300.0
 
 _SENTENCES = {
     "created": "{who} created the session",
@@ -33,6 +36,9 @@ _SENTENCES = {
     "closed": "{who} deleted the file: the session is over",
     "ended": "{who} ended the session",
     "edited": "{who} edited {whom}",
+    "versioned": "{who} kept the version {whom}",
+    "named": "{who} named the version {whom}",
+    "restored": "{who} restored the version {whom}",
 }
 
 
@@ -117,6 +123,8 @@ def participant(row: Any, owner: str) -> Json:
     """A participant in the list of a session's."""
     return _person(row) | {
         "last_seen": instant(row.last_seen),
+        "is_idle": row.is_online and row.last_active < now() - timedelta(seconds=IDLE_SECONDS),
+        "last_active": instant(row.last_active),
         "place": row.place,
         "permissions": row.permissions,
         "is_owner": row.username == owner,
@@ -163,6 +171,21 @@ def invite(row: Any, open_url: str) -> Json:
         "answered_at": instant(row.answered_at),
         "open_url": open_url,
     }
+
+
+def version(row: Any) -> Json:
+    """A state of a document that is kept; one without a label was made automatically, unless `created_by` says who."""
+    return {
+        "version_id": row.version_id,
+        "label": row.label,
+        "created_by": row.created_by,
+        "created_at": instant(row.created_at),
+    }
+
+
+def version_name(row: Any) -> str:
+    """What a version is called for people: its label, or when it was made."""
+    return f"“{row.label}”" if row.label else f"of {row.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def link(row: Any) -> Json:
@@ -235,6 +258,18 @@ def event(row: Any) -> Json:
         "username": row.username,
         "detail": row.detail,
         "created_at": instant(row.created_at),
+    }
+
+
+def known_user(row: Any) -> Json:
+    """Somebody who has been here or was invited, for admins."""
+    return {
+        "username": row.username,
+        "display_name": row.display_name,
+        "is_online": row.is_online,
+        "owned_sessions": row.owned_sessions,
+        "created_at": instant(row.created_at),
+        "gone_at": instant(row.gone_at),
     }
 
 

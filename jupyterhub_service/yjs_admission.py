@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection as DatabaseConnection
 
-from jupyter_rtc_amprenta.core import queries
+from jupyter_rtc_amprenta.core import queries, queries_tokens
 from jupyter_rtc_amprenta.core.errors import (
     DatabaseError,
     DatabaseUnavailable,
@@ -20,7 +21,7 @@ from jupyter_rtc_amprenta.core.errors import (
 from jupyter_rtc_amprenta.core.presence import Speaker
 from jupyter_rtc_amprenta.core.protocol import CloseCode
 from jupyter_rtc_amprenta.core.queries import DocumentRights
-from jupyter_rtc_amprenta.core.tokens import DocumentClaims, Keyring
+from jupyter_rtc_amprenta.core.tokens import DocumentClaims, Keyring, Stamp
 
 from .yjs_rights import loss
 from .yjs_room import Room, close_reason
@@ -116,16 +117,17 @@ class Admission:
             raise TokenError("A document token is needed: 'Authorization: Bearer …' or '?token='.")
         return self._keyring().document_claims(token)
 
-    def knows_person(self, token: str) -> bool:
+    async def knows_person(self, token: str) -> bool:
         """Whether this is a token of ours that stands for a person at the REST API.
 
         Raises:
-            DatabaseUnavailable: the keys are not known yet.
+            DatabaseUnavailable: the keys are not known yet, or whether it was revoked is not.
         """
         try:
-            return bool(self._keyring().api_username(token))
+            stamp = self._keyring().api_stamp(token)
         except TokenError:
             return False
+        return not await self._server.database.run(queries_tokens.revoked, [stamp])
 
     def require_keys(self) -> None:
         """Nobody can be let in before the keys are known.
@@ -141,18 +143,20 @@ class Admission:
             raise Refused(CloseCode.NO_RIGHT, "The token is for another document.")
         room = await self._server.rooms.open(document_id)
         try:
-            rights, name = await self._server.database.run(_look_up, document_id, claims.username)
+            rights, name, is_revoked = await self._server.database.run(_look_up, document_id, claims.stamp)
         except DatabaseError:
             # Rooms that are in memory go on without the database: nobody loses a right for that.
             return Admitted(room, claims, Speaker(claims.username, claims.username, claims.via))
-        if lost := loss(room, claims, rights):
+        if lost := loss(room, claims, rights, is_revoked):
             self._server.rooms.left(room)
             raise Refused(*lost)
         return Admitted(room, claims, Speaker(claims.username, name, claims.via))
 
     async def _by_hub_token(self, hub_tokens: HubTokens, document_id: str, token: str) -> Admitted:
         user = await hub_tokens(token)
-        rights, name = await self._server.database.run(_look_up, document_id, user.username)
+        # The Hub has vouched for it just now; whoever is disconnected later is found by this time.
+        stamp = Stamp(user.username, made_at=time.time())
+        rights, name, _ = await self._server.database.run(_look_up, document_id, stamp)
         if document_id not in rights.generations:
             raise DocumentNotFound(f"There is no document {document_id}.")
         if (reason := rights.closed.get(document_id)) is not None:
@@ -161,7 +165,7 @@ class Admission:
             raise Refused(CloseCode.NO_RIGHT, "You are not a participant of this document.")
         room = await self._server.rooms.open(document_id)
         claims = DocumentClaims(
-            user.username, document_id, permissions, rights.generations[document_id], user.via, math.inf
+            user.username, document_id, permissions, rights.generations[document_id], user.via, math.inf, stamp
         )
         return Admitted(room, claims, Speaker(user.username, name, user.via), token)
 
@@ -171,5 +175,10 @@ class Admission:
         return keyring
 
 
-def _look_up(connection: DatabaseConnection, document_id: str, username: str) -> tuple[DocumentRights, str]:
-    return queries.document_rights(connection, [document_id]), queries.display_name(connection, username)
+def _look_up(
+    connection: DatabaseConnection, document_id: str, stamp: Stamp
+) -> tuple[DocumentRights, str, bool]:
+    """Everybody's rights, what the token's user is called, and whether the token was revoked."""
+    rights = queries.document_rights(connection, [document_id])
+    name = queries.display_name(connection, stamp.username)
+    return rights, name, bool(queries_tokens.revoked(connection, [stamp]))

@@ -1,30 +1,31 @@
-"""The Y.js server: `ws://host:1234/doc/{document_id}`, `/health` and `/metrics`: what listens, and owns the rest."""
+"""The Y.js server: `ws://host:1234/doc/{document_id}`, `/health`, `/metrics`: what listens, and owns the rest."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from sqlalchemy import Connection as DatabaseConnection
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
-from jupyter_rtc_amprenta.core import queries
+from jupyter_rtc_amprenta.core import queries, queries_tokens
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
-from jupyter_rtc_amprenta.core.errors import DatabaseError, ServiceUnavailable, TokenError
+from jupyter_rtc_amprenta.core.errors import DatabaseError, RtcError, ServiceUnavailable, TokenError
 from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
 from jupyter_rtc_amprenta.core.protocol import CloseCode
 from jupyter_rtc_amprenta.core.queries import DocumentRights
 from jupyter_rtc_amprenta.core.settings import Settings
-from jupyter_rtc_amprenta.core.tokens import Keyring
+from jupyter_rtc_amprenta.core.tokens import Keyring, Stamp
 
 from .metrics import Metrics
 from .yjs_admission import Admission, HubTokens
 from .yjs_connection import Connection
-from .yjs_endpoints import HealthHandler, MetricsHandler
+from .yjs_endpoints import HealthHandler, LiveHandler, MetricsHandler, ReadyHandler
 from .yjs_files import FileHandler
 from .yjs_frames import Framer
 from .yjs_handlers import DocumentHandler
@@ -98,6 +99,8 @@ class YjsServer:
                 (r"/doc/([^/]+)", DocumentHandler, {"server": self}),
                 (r"/doc/([^/]+)/file", FileHandler, {"server": self}),
                 (r"/health", HealthHandler, {"server": self}),
+                (r"/ready", ReadyHandler, {"server": self}),
+                (r"/live", LiveHandler),
                 (r"/metrics", MetricsHandler, {"server": self}),
             ],
             websocket_ping_interval=PING_SECONDS,
@@ -140,10 +143,25 @@ class YjsServer:
             "draining": self.draining,
         }
 
-    async def rights(self, document_ids: Sequence[str]) -> DocumentRights | None:
-        """Who may do what, now; None while the database is away: nobody loses a right for that."""
+    async def database_state(self) -> str:
+        """ "ok", or why nobody new can be let in: the database does not answer, or the keys are not known yet."""
         try:
-            return await self.database.run(queries.document_rights, document_ids)
+            await self.database.run(queries.ping)
+            self.admission.require_keys()
+        except RtcError as error:
+            return str(error)
+        return "ok"
+
+    async def rights(
+        self, document_ids: Sequence[str], stamps: Collection[Stamp]
+    ) -> tuple[DocumentRights, set[Stamp]] | None:
+        """Who may do what, and which tokens are revoked, now.
+
+        Returns:
+            None while the database is away: nobody loses a right for that.
+        """
+        try:
+            return await self.database.run(_rights, document_ids, stamps)
         except DatabaseError:
             return None
 
@@ -156,14 +174,16 @@ class YjsServer:
             del connections
 
     async def _look_at_rights(self, connections: list[tuple[Room, Connection]]) -> None:
-        rights = await self.rights([room.document_id for room, _ in connections])
+        stamps = {connection.claims.stamp for _, connection in connections}
+        known = await self.rights([room.document_id for room, _ in connections], stamps)
         refused = await self._refused_hub_tokens({connection.hub_token for _, connection in connections} - {""})
         for room, connection in connections:
-            if lost := rights and loss(room, connection.claims, rights):
+            claims = connection.claims
+            if lost := known and loss(room, claims, known[0], claims.stamp in known[1]):
                 connection.end(*lost)
             elif connection.hub_token in refused:
                 connection.end(CloseCode.NOT_AUTHENTICATED, "The Hub does not know the token any more.")
-            elif connection.claims.expires_at < time.time():
+            elif claims.expires_at < time.time():
                 # Stock clients come back, with the token that they have got meanwhile.
                 connection.end(CloseCode.RIGHTS_CHANGED, "The token has expired; come back with a new one.")
 
@@ -189,6 +209,12 @@ class YjsServer:
         metrics.watch("pending_bytes", "Edits that wait for the database, in bytes.", lambda: self.log.pending_bytes)
         metrics.watch("replicas", "Y.js servers that hear each other.", lambda: 1 + self.replicas.others)
         metrics.watch("log_ok", "1 while edits can be committed.", lambda: self.log.state == "ok")
+
+
+def _rights(
+    connection: DatabaseConnection, document_ids: Sequence[str], stamps: Collection[Stamp]
+) -> tuple[DocumentRights, set[Stamp]]:
+    return queries.document_rights(connection, document_ids), queries_tokens.revoked(connection, stamps)
 
 
 def _log_request(handler: RequestHandler) -> None:

@@ -7,12 +7,27 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import psycopg2
 import pytest
 
 from jupyter_rtc_amprenta.core import migrate
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
+
+# A busy machine is no fault of the code's.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who runs in one process, where several run (`-n`): the tests of one file, and all that share the demo."""
+    for item in items:
+        found = getattr(item, "_fixtureinfo", None)
+        demo = found.name2fixturedefs.get("demo") if found else None
+        shared = demo is not None and demo[-1].scope == "session"
+        item.add_marker(pytest.mark.xdist_group("demo" if shared else item.path.stem))
 
 
 @pytest.fixture

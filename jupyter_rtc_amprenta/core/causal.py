@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from pycrdt import Doc, get_update
+from pycrdt import Doc, get_update, merge_updates
 
 from .errors import ProtocolError
 from .protocol import read_uint
 
 # While a long history is applied, others get their turn this often.
 _SLICE_SECONDS = 0.005
+# Merging costs more with each update that is merged; so many, or so many bytes, are best.
+_MERGED_TOGETHER = 16
+_MERGED_BYTES = 2**14
+_CHECKED_TOGETHER = 500
 
 
-def is_complete(doc: Doc, update: bytes) -> bool:
+def is_complete(doc: Doc[Any], update: bytes) -> bool:
     """Whether a document to which an update was applied holds all of it: nothing of it waits for another update.
 
     Args:
@@ -33,7 +38,7 @@ def is_complete(doc: Doc, update: bytes) -> bool:
     return _is_complete(update, state, clocks(state))
 
 
-def incomplete(doc: Doc, updates: Iterable[bytes]) -> list[bytes]:
+def incomplete(doc: Doc[Any], updates: Iterable[bytes]) -> list[bytes]:
     """Those of which something waits; the same as `is_complete`, for many.
 
     Raises:
@@ -44,34 +49,70 @@ def incomplete(doc: Doc, updates: Iterable[bytes]) -> list[bytes]:
     return [update for update in updates if not _is_complete(update, state, known)]
 
 
-async def load(doc: Doc, updates: Sequence[bytes]) -> None:
+async def load(doc: Doc[Any], updates: Sequence[bytes]) -> list[bytes]:
     """Apply a history, and hold it against the document, so that nothing of it waits in vain.
 
     Two writers may have appended an edit before the one that it builds on. pycrdt loses sight of an edit that
     waits when several come out of their order, so what waits is applied again until nothing changes any more.
     Others get their turn meanwhile; a thread would not help, since pycrdt holds the interpreter's lock.
 
+    Returns:
+        the updates of which something waits for an update that is not there.
+
     Raises:
         ProtocolError: one of them is no Yjs update.
     """
-    await _apply_in_slices(doc, updates)
-    waiting, before = incomplete(doc, updates), None
-    while waiting and len(waiting) != before:
-        before = len(waiting)
-        await _apply_in_slices(doc, waiting)
-        waiting = incomplete(doc, waiting)
-
-
-async def _apply_in_slices(doc: Doc, updates: Sequence[bytes]) -> None:
     turn_ends = time.monotonic() + _SLICE_SECONDS
-    for update in updates:
-        try:
-            doc.apply_update(update)
-        except (ValueError, RuntimeError) as error:
-            raise ProtocolError("The update can't be read.") from error
+    waiting: list[bytes] = []
+    for _ in _steps(doc, updates, waiting):
         if time.monotonic() > turn_ends:
             await asyncio.sleep(0)
             turn_ends = time.monotonic() + _SLICE_SECONDS
+    return waiting
+
+
+def load_at_once(doc: Doc[Any], updates: Sequence[bytes]) -> list[bytes]:
+    """The same as `load`, in a thread where nobody else waits for a turn."""
+    waiting: list[bytes] = []
+    for _ in _steps(doc, updates, waiting):
+        pass
+    return waiting
+
+
+def _steps(doc: Doc[Any], updates: Sequence[bytes], waiting: list[bytes]) -> Iterator[None]:
+    """Apply a history in small steps; `waiting` is filled with what waits in the end."""
+    for some in _chunks(updates):
+        _apply(doc, some)
+        yield
+    for number in range(0, len(updates), _CHECKED_TOGETHER):
+        waiting += incomplete(doc, updates[number : number + _CHECKED_TOGETHER])
+        yield
+    before = len(updates) + 1
+    while waiting and len(waiting) < before:
+        before = len(waiting)
+        for update in waiting:
+            _apply(doc, [update])
+            yield
+        waiting[:] = incomplete(doc, waiting)
+
+
+def _chunks(updates: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Keystrokes by the dozen: merged first they are applied several times faster. What is large goes alone."""
+    begin = size = 0
+    for number, update in enumerate(updates):
+        if number > begin and (number - begin == _MERGED_TOGETHER or size + len(update) > _MERGED_BYTES):
+            yield updates[begin:number]
+            begin, size = number, 0
+        size += len(update)
+    if begin < len(updates):
+        yield updates[begin:]
+
+
+def _apply(doc: Doc[Any], updates: Sequence[bytes]) -> None:
+    try:
+        doc.apply_update(merge_updates(*updates) if len(updates) > 1 else updates[0])
+    except (ValueError, RuntimeError) as error:
+        raise ProtocolError("The update can't be read.") from error
 
 
 def clocks(state_vector: bytes) -> dict[int, int]:

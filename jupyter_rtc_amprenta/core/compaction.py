@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pycrdt import Doc, get_update, merge_updates
+from pycrdt import Doc, merge_updates
 from sqlalchemy import Connection
 
 from . import queries, queries_compaction
+from .causal import load_at_once
 from .crypto import EncryptionKeys
-from .errors import ContentError
-from .protocol import read_uint
+from .errors import ContentError, ProtocolError
 from .queries_compaction import Stored
 from .queries_history import first_kept, read_history
 from .schema import now
@@ -142,39 +142,8 @@ def merge(updates: Sequence[bytes]) -> bytes:
     """
     document: Doc[Any] = Doc()
     try:
-        for update in updates:
-            document.apply_update(update)
-        vector = document.get_state()
-        known = _read_vector(vector)
-        if all(_is_in(update, vector, known) for update in updates):
-            return document.get_update()
-        return merge_updates(*updates)
-    except (ValueError, RuntimeError) as error:
+        waiting = load_at_once(document, updates)
+    except ProtocolError as error:
         raise ContentError("The document holds bytes that are no Yjs update.") from error
-
-
-def _is_in(update: bytes, vector: bytes, known: dict[int, int]) -> bool:
-    """Whether a document with this state vector has all of the update: each item, and each deletion's target."""
-    rest = get_update(update, vector)
-    clients, at = read_uint(rest, 0)
-    if clients:
-        return False
-    clients, at = read_uint(rest, at)
-    for _ in range(clients):
-        client, at = read_uint(rest, at)
-        ranges, at = read_uint(rest, at)
-        for _ in range(ranges):
-            clock, at = read_uint(rest, at)
-            length, at = read_uint(rest, at)
-            if clock + length > known.get(client, 0):
-                return False
-    return True
-
-
-def _read_vector(vector: bytes) -> dict[int, int]:
-    count, at = read_uint(vector, 0)
-    known: dict[int, int] = {}
-    for _ in range(count):
-        client, at = read_uint(vector, at)
-        known[client], at = read_uint(vector, at)
-    return known
+    state = document.get_update()
+    return merge_updates(state, *waiting) if waiting else state

@@ -117,6 +117,17 @@ class EncryptionKeys:
             ) from None
         return zlib.decompress(packed[1:]) if packed[:1] == _DEFLATED else packed[1:]
 
+    def file_cipher(self, key_id: str, salt: bytes) -> AESGCM:
+        """The cipher of one file: of `salt`, random bytes that are the file's own, so that it may count its nonces.
+
+        Raises:
+            EncryptionError: the key is not among these.
+        """
+        if key_id not in self._keys:
+            raise EncryptionError(f"It is encrypted with key {key_id}, which RTC_ENCRYPTION_KEYS lacks.")
+        key = HKDF(SHA256(), KEY_BYTES, salt=salt, info=b"amprenta-rtc file").derive(self._keys[key_id])
+        return AESGCM(key)
+
     def _derive(self, key_id: str, document_id: str) -> AESGCM:
         info = b"amprenta-rtc document " + document_id.encode()
         return AESGCM(HKDF(SHA256(), KEY_BYTES, salt=None, info=info).derive(self._keys[key_id]))

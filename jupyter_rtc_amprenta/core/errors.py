@@ -20,6 +20,7 @@
     ├── ContentError                a file's content is not of its type's form
     ├── ProtocolError               a frame is no y-websocket message
     ├── TokenError                  a token is malformed, expired, or not for this audience
+    ├── BackupError                 a backup can't be made, read, or restored here; says what to do
     ├── LogFull                     too much waits for the database; nothing more is taken in
     ├── DemoError                   the demo can't start (`demo/errors.py`)
     └── ServiceError                the Hub service or the Y.js server refused; carries status and code
@@ -109,6 +110,10 @@ class ProtocolError(RtcError):
 
 class TokenError(RtcError):
     """The token is not valid here."""
+
+
+class BackupError(RtcError):
+    """The backup can't be used."""
 
 
 class LogFull(RtcError):

@@ -49,8 +49,11 @@ def _upgrade(connection: Connection) -> str:
     return _revisions()[0]
 
 
-def require_current(connection: Connection) -> None:
+def require_current(connection: Connection) -> str:
     """Check that the schema is the one that this code was written for.
+
+    Returns:
+        its revision.
 
     Raises:
         SchemaMismatch: it is older or newer; its text says what to do.
@@ -63,6 +66,12 @@ def require_current(connection: Connection) -> None:
         raise SchemaMismatch(
             f"The database's schema ({revision}) is older than this version needs: run 'jupyter-rtc migrate'."
         )
+    return revision
+
+
+def is_known(revision: str) -> bool:
+    """Whether this code knows a revision: it is not newer than the code."""
+    return revision in _revisions()
 
 
 def _refuse_newer(revision: str | None) -> None:

@@ -20,6 +20,7 @@ class LocalFile:
     generation: int
     permissions: str
     own: bool
+    ended: str | None
     registered_as: str | None
     others: bool
     saved_digest: str | None
@@ -27,6 +28,11 @@ class LocalFile:
     saved_extra: bytes | None
     intent_digest: str | None
     intent_seq: int | None
+
+    @property
+    def may_write(self) -> bool:
+        """Whether this server's user may edit the document."""
+        return self.permissions == "read-write"
 
     def wrote(self, digest: str) -> bool:
         """Whether a file with this digest holds what this server wrote or took in last."""

@@ -74,7 +74,7 @@ def participants_of(
     after: Sequence[Any] | None = None,
 ) -> Sequence[Row[Any]]:
     """A session's participants, by (joined_at, username): user_id, username, display_name, permissions, joined_at,
-    is_online, last_seen and place (None for one who never was there)."""
+    is_online, last_seen, last_active and place (None for one who never was there)."""
     keys = (participants.c.joined_at, participants.c.username)
     query = _people(document_id, online_since)
     return connection.execute(page(query, keys, limit, after, ascending=True)).all()
@@ -102,6 +102,7 @@ def _people(document_id: str, online_since: datetime) -> Select[Any]:
             presence.c.username,
             func.bool_or(online).label("is_online"),
             func.max(presence.c.last_seen).label("last_seen"),
+            func.max(presence.c.last_active).label("last_active"),
             func.array_agg(latest_first, type_=ARRAY(Text)).filter(online).label("places"),
         )
         .where(presence.c.document_id == document_id)
@@ -113,7 +114,7 @@ def _people(document_id: str, online_since: datetime) -> Select[Any]:
             users.c["user_id", "username", "display_name"],
             participants.c["permissions", "joined_at"],
             func.coalesce(seen.c.is_online, False).label("is_online"),
-            seen.c.last_seen,
+            seen.c["last_seen", "last_active"],
             seen.c.places[1].label("place"),
         )
         .join(participants, participants.c.username == users.c.username)

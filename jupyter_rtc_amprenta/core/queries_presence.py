@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, case, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from .schema import now, participants, presence, users
@@ -55,12 +56,23 @@ def replace_presence(
                 "connections": present.connections,
                 "place": present.place,
                 "last_seen": time,
+                "last_active": time,
             }
             for present in documents
         ]
         statement = upsert(presence).values(rows)
         new = {column: statement.excluded[column] for column in ("connections", "place", "last_seen")}
+        edited = [present.document_id for present in documents if present.edited]
+        new["last_active"] = _last_active(statement.excluded, edited)
         connection.execute(statement.on_conflict_do_update(constraint="pk_presence", set_=new))
+
+
+def _last_active(reported: Any, edited: Collection[str]) -> ColumnElement[datetime]:
+    """Now for whoever has come, moved or edited since the last report; else as it was."""
+    came = presence.c.connections < reported.connections
+    moved = presence.c.place.is_distinct_from(reported.place)
+    has_acted = or_(came, moved, presence.c.document_id.in_(edited))
+    return case((has_acted, reported.last_active), else_=presence.c.last_active)
 
 
 def places_of(connection: Connection, username: str, server: str) -> dict[str, str | None]:

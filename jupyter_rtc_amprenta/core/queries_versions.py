@@ -89,6 +89,17 @@ def name_version(connection: Connection, document_id: str, version_id: str, labe
     return find_version(connection, document_id, version_id)
 
 
+def count_named(connection: Connection, document_id: str) -> int:
+    """How many of a document's versions have a name, and stay."""
+    query = _of_document(func.count(), document_id=document_id).where(versions.c.label.is_not(None))
+    return connection.execute(query).scalar_one()
+
+
+def rename_maker(connection: Connection, username: str, new: str | None) -> None:
+    """Whoever made versions is called otherwise now; None: is not told any more."""
+    connection.execute(update(versions).filter_by(created_by=username).values(created_by=new))
+
+
 def last_version_at(connection: Connection, document_id: str) -> datetime:
     """When the newest version was made; where there is none, when the document was."""
     query = _of_document(func.max(versions.c.created_at), document_id=document_id)

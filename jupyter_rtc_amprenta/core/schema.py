@@ -160,6 +160,9 @@ users = Table(
     Column("username", String(200), nullable=False),
     Column("display_name", String(200), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    # When the Hub was last asked whether it knows this user, and since when it does not; NULL: never, and it does.
+    Column("checked_at", UtcDateTime),
+    Column("gone_at", UtcDateTime),
     UniqueConstraint("username", name="uq_users_username"),
 )
 
@@ -311,6 +314,8 @@ presence = Table(
     Column("connections", Integer, nullable=False),
     Column("place", Text),
     Column("last_seen", UtcDateTime, nullable=False),
+    # When the user last came, moved or edited: who is here and has not for long is idle.
+    Column("last_active", UtcDateTime, nullable=False),
     PrimaryKeyConstraint("document_id", "username", "server", name="pk_presence"),
 )
 # A report replaces all that its server said before.
@@ -339,6 +344,25 @@ signing_keys = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+# Tokens that are refused before they expire. Rows are kept until no token that they are about could be valid.
+revoked_tokens = Table(
+    "revoked_tokens",
+    metadata,
+    # SHA-256 of the issuer and the `jti`, which other issuers may make as long as they like.
+    Column("token_hash", String(64), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("token_hash", name="pk_revoked_tokens"),
+)
+
+# All tokens of a user that were made until a time. It refers to no user: it outlives one that is erased.
+token_cutoffs = Table(
+    "token_cutoffs",
+    metadata,
+    Column("username", String(200), nullable=False),
+    Column("made_until", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("username", name="pk_token_cutoffs"),
+)
+
 # --- the local store of a user's server ---
 
 local_metadata = MetaData()
@@ -356,6 +380,8 @@ local_files = Table(
     Column("permissions", String(20), nullable=False, server_default="read-write"),
     # Whether the file is its owner's, rather than a copy that a participant has joined.
     Column("own", Boolean, nullable=False, server_default=true()),
+    # Why it is a document no longer: `removed` (its user was) or `deleted` (it was). The file stays, as a copy.
+    Column("ended", String(20)),
     # The name under which the service knows the file: its room's at the time; file ids may be lost since.
     Column("registered_as", String(200)),
     # Whether somebody else's edits have come: from then on no content is signed as trusted here.

@@ -149,6 +149,13 @@ VARIABLES: tuple[Variable, ...] = (
         _http_url,
     ),
     Variable(
+        "RTC_PAGE_URL",
+        "page_url",
+        "",
+        "The collaboration page as browsers see it, such as /services/rtc/, for the link in JupyterLab; set by "
+        "configure(c).",
+    ),
+    Variable(
         "REDIS_URL",
         "redis_url",
         "",
@@ -295,6 +302,14 @@ VARIABLES: tuple[Variable, ...] = (
         _origins,
     ),
     Variable(
+        "RTC_SEARCH_USERS",
+        "search_users",
+        False,
+        "Whether whoever invites may search all of the Hub's users; configure(c) then asks for the scope list:users. "
+        "Else those are suggested with whom one works already.",
+        _flag,
+    ),
+    Variable(
         "RTC_INVITE_SECONDS",
         "invite_seconds",
         86400.0,
@@ -379,6 +394,7 @@ class Settings:
     rtc_api_url: str
     api_url: str
     hub_url: str
+    page_url: str
     redis_url: str
     signing_key: str
     local_store: str
@@ -400,6 +416,7 @@ class Settings:
     spool_folder: str
     max_requests_per_minute: int
     cors_origins: str
+    search_users: bool
     invite_seconds: float
     longest_invite_seconds: float
     jwt_issuers: str

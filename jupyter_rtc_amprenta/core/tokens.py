@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -32,6 +32,36 @@ LONGEST_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
+class Stamp:
+    """Which token it is: what it is revoked by.
+
+    Attributes:
+        username: the Hub user it was made for.
+        token_hash: SHA-256 of its issuer and `jti`; "" for one that has none, which can't be revoked alone.
+        made_at: seconds since the epoch; 0 where it does not tell.
+        expires_at: seconds since the epoch.
+    """
+
+    username: str
+    token_hash: str = ""
+    made_at: float = 0.0
+    expires_at: float = 0.0
+
+    @classmethod
+    def of(cls, username: str, claims: Mapping[str, Any]) -> Stamp:
+        """The stamp of a token whose claims are verified."""
+        name = claims.get("jti")
+        known = f"{claims['iss']}\0{name}" if isinstance(name, str) and name else ""
+        made = claims.get("iat")
+        return cls(
+            username=username,
+            token_hash=hashlib.sha256(known.encode(errors="replace")).hexdigest() if known else "",
+            made_at=float(made) if isinstance(made, int | float) else 0.0,
+            expires_at=float(claims["exp"]),
+        )
+
+
+@dataclass(frozen=True)
 class DocumentClaims:
     """What a document token says.
 
@@ -42,6 +72,7 @@ class DocumentClaims:
         generation: of the document's history when the token was made.
         via: the server that holds it, such as "alice/": its connection is a link and carries several people; or "".
         expires_at: seconds since the epoch.
+        stamp: which token it is.
     """
 
     username: str
@@ -50,6 +81,7 @@ class DocumentClaims:
     generation: int
     via: str
     expires_at: float
+    stamp: Stamp = Stamp("")
 
 
 class Keyring:
@@ -100,18 +132,29 @@ class Keyring:
             generation=claims["gen"],
             via=claims["via"],
             expires_at=float(claims["exp"]),
+            stamp=Stamp.of(claims["sub"], claims),
         )
 
-    def api_username(self, token: str) -> str:
+    def api_stamp(self, token: str) -> Stamp:
         """Verify an API token.
 
         Returns:
-            the user it stands for.
+            the user it stands for, and which token it is.
 
         Raises:
             TokenError: it is malformed, expired, signed by another key, or not an API token.
         """
-        return self._verify(token, API_AUDIENCE, ())["sub"]
+        claims = self._verify(token, API_AUDIENCE, ())
+        return Stamp.of(claims["sub"], claims)
+
+    def any_stamp(self, token: str) -> Stamp:
+        """Verify a token of either kind.
+
+        Raises:
+            TokenError: it is malformed, expired, or signed by another key.
+        """
+        claims = self._verify(token, (API_AUDIENCE, DOCUMENT_AUDIENCE), ())
+        return Stamp.of(claims["sub"], claims)
 
     def jwks(self) -> dict[str, Any]:
         """The public keys, as a JSON Web Key Set (RFC 7517, RFC 8037)."""
@@ -124,7 +167,7 @@ class Keyring:
         key = self._keys[self._signing_id]
         return jwt.encode(payload, key, algorithm=ALGORITHM, headers={"kid": self._signing_id})
 
-    def _verify(self, token: str, audience: str, required: Sequence[str]) -> dict[str, Any]:
+    def _verify(self, token: str, audience: str | Sequence[str], required: Sequence[str]) -> dict[str, Any]:
         try:
             name = jwt.get_unverified_header(token).get("kid")
             if name not in self._keys:

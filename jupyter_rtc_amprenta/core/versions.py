@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import nbformat
 from jupyter_ydoc import ydocs as YDOCS
 from pycrdt import Doc
 from sqlalchemy import Connection
 
 from . import queries, queries_leases, queries_versions
-from .applying import apply_updates
+from .causal import load
 from .content import document_type
 from .merge import merge_update
 from .queries_versions import Version
@@ -79,7 +78,7 @@ class Versions:
         until = None if version_id is None else (await self.find(document_id, version_id)).seq
         kind = await self._run(file_type, document_id)
         content = _content(await self._document(document_id, until), kind)
-        return nbformat.writes(nbformat.from_dict(content)) + "\n" if kind == "notebook" else content
+        return _as_notebook(content) if kind == "notebook" else content
 
     async def restore(self, document_id: str, version_id: str, username: str | None) -> int:
         """Turn the present state into a version's, by an edit like any other: nothing is rewritten.
@@ -107,8 +106,15 @@ class Versions:
     async def _document(self, document_id: str, until: int | None) -> Doc[Any]:
         history = await self._log.read(document_id, until)
         doc: Doc[Any] = Doc()
-        await apply_updates(doc, history.updates)
+        await load(doc, history.updates)
         return doc
+
+
+def _as_notebook(content: Any) -> str:
+    # Imported here: it takes seconds, and every process that appends to the log would wait for it when it starts.
+    import nbformat
+
+    return nbformat.writes(nbformat.from_dict(content)) + "\n"
 
 
 def make_automatic(connection: Connection, document_ids: Sequence[str], seconds: float, keep: int) -> None:

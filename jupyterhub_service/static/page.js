@@ -69,7 +69,7 @@ async function listen() {
   listening.until = new AbortController();
   const { signal } = listening.until;
   try {
-    const answer = await fetch(document.body.dataset.events, { headers, signal, mode: "same-origin" });
+    const answer = await fetch(`${document.body.dataset.api}/events`, { headers, signal, mode: "same-origin" });
     if (!answer.ok) return;
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
@@ -127,6 +127,40 @@ document.addEventListener("keydown", (event) => {
   menu.open = false;
   menu.querySelector("summary").focus();
 });
+
+// --- suggestions: whom one might invite, as one types ------------------------------------------------------------
+
+const SETTLE_MILLISECONDS = 200;
+
+for (const input of document.querySelectorAll("[data-search]")) {
+  let wait;
+  input.addEventListener("input", () => {
+    clearTimeout(wait);
+    wait = setTimeout(() => suggest(input), SETTLE_MILLISECONDS);
+  });
+}
+
+async function suggest(input) {
+  const asked = input.value;
+  if (!asked || [...input.list.options].some((option) => option.value === asked)) return; // it was chosen
+  let found;
+  try {
+    const answer = await fetch(`${input.dataset.search}?name=${encodeURIComponent(asked)}`, { headers, mode: "same-origin" });
+    if (!answer.ok) return;
+    found = await answer.json();
+  } catch {
+    return; // without suggestions one types the whole name
+  }
+  if (input.value !== asked) return;
+  input.list.replaceChildren(
+    ...found.users.map(({ username, display_name }) => {
+      const option = document.createElement("option");
+      option.value = username;
+      option.textContent = display_name;
+      return option;
+    }),
+  );
+}
 
 // --- the link -----------------------------------------------------------------------------------------------------
 

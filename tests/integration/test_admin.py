@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 from sqlalchemy import select, update
-from support.rules import ALICE, BOB, CAROL, TO_BOB, Rtc, person, refused, server
+from support.rules import ALICE, BOB, CAROL, ROOT, TO_BOB, Rtc, person, refused, server
 from support.service_process import Service
 from support.stub_hub import StubHub
 
@@ -26,8 +26,6 @@ from jupyterhub_service.errors import BadRequest, Conflict, Forbidden, NotFound
 from jupyterhub_service.retention import Retention
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
-
-ROOT = replace(person("root"), admin=True)
 
 
 @pytest.fixture
@@ -48,6 +46,7 @@ async def test_only_admins_may(rtc: Rtc, document_id: str, who: Identity) -> Non
     for call in (
         rtc.admin.sessions(who, Page(), Wanted()),
         rtc.admin.counts(who),
+        rtc.admin.users(who, Page(), "", None),
         rtc.admin.audit(who, Page(), AuditFilter()),
         rtc.admin.end(who, document_id, document_id),
         rtc.admin.delete(who, document_id, document_id),
@@ -72,6 +71,7 @@ async def test_an_admin_sees_all_sessions_and_enters_none(rtc: Rtc, document_id:
         "active_sessions": 1,
         "online_users": 1,
         "open_invites": 0,
+        "gone_users": 0,
     }
     assert await refused(rtc.collaboration.session(ROOT, document_id), Forbidden) == "not_a_participant"
 

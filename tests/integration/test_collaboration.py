@@ -431,7 +431,7 @@ async def test_a_stranger_gets_no_document_token(rtc: Rtc) -> None:
 
 async def test_an_api_token_stands_for_a_person_and_renews_nothing(rtc: Rtc) -> None:
     token = rtc.collaboration.api_token(ALICE)["token"]
-    assert rtc.keyring.api_username(token) == "alice"
+    assert rtc.keyring.api_stamp(token).username == "alice"
     with pytest.raises(Forbidden, match="Hub token"):
         rtc.collaboration.api_token(replace(ALICE, by_hub=False))
 

@@ -91,7 +91,7 @@ def of_portal(key: Any = FIRST, kid: str = "first", **more: Any) -> str:
 async def username(issuers: Issuers, token: str) -> str:
     issuer = issuers.of(token)
     assert issuer is not None
-    return await issuers.username(issuer, token)
+    return (await issuers.stamp(issuer, token)).username
 
 
 async def test_who_is_trusted_is_known_by_the_claim_that_was_configured(issuers: Issuers) -> None:

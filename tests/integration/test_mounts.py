@@ -37,7 +37,7 @@ class Team:
             await server.start()
 
     async def all_show(self, text: str) -> None:
-        open_ = [server for server in self.servers if server.room is not None]
+        open_ = [server for server in self.servers if server.is_open]
         await until(
             lambda: all(one.tab.text == text for one in open_), f"{text!r}, not {[o.tab.text for o in open_]}"
         )
@@ -70,8 +70,7 @@ async def team(database_url: str, tmp_path: Path) -> AsyncIterator[Team]:
     yield team
     for server in team.servers:
         await server.stop()
-    await hub.crash()
-    hub.database.close()
+    await hub.end_all()
 
 
 async def test_one_file_is_one_document_for_all_whoever_opens_it_first(team):
@@ -188,7 +187,7 @@ async def test_a_guessed_path_opens_nothing(team):
     await team.all_show("secret base\n")
     with pytest.raises(ServiceError) as refused:
         await team.bob.client().register_shared(
-            team.bob.places().of("Team/notes.txt").volume, "text:file", "text", "notes", "0" * 64
+            team.bob.mounts().of("Team/notes.txt").volume, "text:file", "text", "notes", "0" * 64
         )
     assert refused.value.code == "file_unknown"
     await team.bob.start()
@@ -214,7 +213,7 @@ async def test_a_rename_keeps_the_document_for_all(team):
     await team.alice.rename("Team/renamed.txt")
     team.file = team.hub.volume / "renamed.txt"
     await until(lambda: team.bob.room._file.path == "Team/renamed.txt", "bob's room follows", timeout=20)
-    await until(lambda: team.bob.tab.document._ystate.get("path") == "Team/renamed.txt", "and his tab knows")
+    await until(lambda: team.bob.tab.state.get("path") == "Team/renamed.txt", "and his tab knows")
     team.bob.path = "Team/renamed.txt"
     team.alice.tab.type("alice ", 0)
     team.bob.tab.type("bob ", 0)
@@ -278,10 +277,8 @@ async def test_a_deletion_ends_the_session_for_all(team):
         await team.hub.rules.document_token(team.bob.client()._identity, document_id)
     # What has its name after this is another document.
     for server in team.servers:
-        server.room = None
+        await server.stop()
         server.forget_tab()
-        server.hub.end(server.user)
-        await server._store.close()
     team.file.write_text("new\n")
     await team.bob.start()
     assert team.bob.document_id != document_id
@@ -294,14 +291,12 @@ async def test_a_file_that_leaves_the_volume_is_another_document(team):
     room = team.alice.room
     await team.alice.rename("mine.txt")
     assert room._stopping is not None
-    team.alice.room = None
+    await team.alice.stop()
     team.alice.forget_tab()
-    await team.alice._store.close()
     await team.alice.start()
     assert team.alice.document_id != document_id
     assert team.alice.tab.text == "base\n"
     await until(lambda: team.bob.room._stopping is not None, "bob's room is closed", timeout=20)
-    team.bob.room = None
 
 
 # --- a home with several servers ---
@@ -406,8 +401,8 @@ async def test_half_of_a_save_is_written_anew(team):
     await team.bob.stop()
     linked = team.alice.room.linked
     linked.split.apply_local(merge_update(linked.split.shared.get_update(), "an even longer text base\n", "file"))
-    shown = linked.shown_now(digest(linked.content(), "file"))
-    await linked.agreement.claim_save(digest("a longer text base\n", "file"), shown)
+    shown = linked.agreed.shown_now(digest(linked.content(), "file"))
+    await linked.agreed.agreement.claim_save(digest("a longer text base\n", "file"), shown)
     await team.alice.committed()
     await team.alice.crash()
     team.file.write_text("an even")

@@ -107,8 +107,7 @@ class World:
     async def end(self) -> None:
         for server in self.servers:
             await server.stop()
-        await self.hub.crash()
-        self.hub.database.close()
+        await self.hub.end_all()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -20,7 +20,8 @@ from support.stub_hub import StubHub
 from jupyter_rtc_amprenta.core import queries_participants, queries_people
 from jupyter_rtc_amprenta.core.database import Database
 from jupyterhub_service import openapi
-from jupyterhub_service.operations import OPERATIONS, Operation
+from jupyterhub_service.operation import Operation
+from jupyterhub_service.operations import OPERATIONS
 
 pytestmark = pytest.mark.integration
 
@@ -67,8 +68,10 @@ class World:
             self.database.call(queries_participants.add_participant, document_id, name, permissions)
         invite = self.ask("POST", f"/sessions/{document_id}/invite", json={"username": "dave"}).json()
         link = self.ask("POST", f"/sessions/{document_id}/links", json={"max_uses": 50}).json()
+        version = self.ask("POST", f"/sessions/{document_id}/history", json={"label": "as it was"}).json()
         return {
             "document_id": document_id,
+            "version_id": version["version_id"],
             "invite_id": invite["invite_id"],
             "link_id": link["link_id"],
             "token": link["token"],

@@ -286,7 +286,8 @@ async def test_row_13_a_save_that_was_cut_short(world, left):
     world.alice.tab.type("a longer ", 0)
     await world.alice_shows("a longer base\n")
     room = world.alice.room
-    await room.linked.intend_to_save("the digest of what follows")
+    async with room.saver._saving:  # its own save is done
+        await room.linked.record.intend_to_save("the digest of what follows")
     await world.alice.crash()
     world.alice.file.write_text(left)
     await world.alice.start()

@@ -27,9 +27,10 @@ from support.yjs_client import until
 from jupyter_rtc_amprenta import upstream
 from jupyter_rtc_amprenta.core import settings
 from jupyter_rtc_amprenta.homeid import read_home_id
+from jupyter_rtc_amprenta.linking import Linking
 from jupyter_rtc_amprenta.localstore import LocalStore
-from jupyter_rtc_amprenta.places import Places
-from jupyter_rtc_amprenta.rooms import LinkedRoom, Linking
+from jupyter_rtc_amprenta.mounts import Mounts
+from jupyter_rtc_amprenta.rooms import LinkedRoom
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 log = logging.getLogger(__name__)
@@ -65,11 +66,13 @@ async def one(database_url: str, tmp_path: Path) -> AsyncIterator[OneServer]:
     loaders: dict[str, FileLoader] = {}
     linking = Linking(
         settings=settings.read({}, open_timeout=2.0),
-        places=Places(home, read_home_id(home), {}, True),
+        mounts=Mounts(home, read_home_id(home), {}, True),
         store=store,
         client=MountService(hub, "alice", ""),
         contents_manager=lambda: manager,
+        owner="alice",
         on_clients=lambda: None,
+        on_moves=lambda: None,
         id_is_gone=lambda file_id: ids.get_path(file_id) is None,
         joining=asyncio.Lock(),
         forget_tabs=lambda: None,
@@ -97,8 +100,7 @@ async def one(database_url: str, tmp_path: Path) -> AsyncIterator[OneServer]:
     for loader in loaders.values():
         await loader.clean()
     await store.close()
-    await hub.crash()
-    hub.database.close()
+    await hub.end_all()
 
 
 async def test_a_binary_file_is_left_to_upstream(one):

@@ -54,6 +54,8 @@ async def test_without_the_database_open_rooms_go_on_new_ones_are_refused_and_al
         assert "database" in refused.close_reason
         answer = await server.becomes(503)
         assert answer["database"] != "ok" and answer["log"] in ("degraded", "failing")
+        assert {"database", "log"} <= set(answer["down"])
+        assert (server.answers("/ready"), server.answers("/live")) == (503, 200)
         own_postgres.start()
         await one.committed(timeout=30)
         async with deployment.client(server, "text_new") as new:

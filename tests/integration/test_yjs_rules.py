@@ -11,7 +11,7 @@ from pycrdt import Doc, Text
 from support.yjs_client import YjsClient, until
 from tornado.httpclient import AsyncHTTPClient
 
-from jupyter_rtc_amprenta.core import protocol
+from jupyter_rtc_amprenta.core import protocol, queries_tokens
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.protocol import CloseCode, SyncType
 from jupyterhub_service import yjs_gaps, yjs_handlers
@@ -128,6 +128,26 @@ async def test_an_expired_token_ends_an_open_connection_which_may_come_back(yjs)
     async with YjsClient(f"ws://{yjs.url}/doc/{document_id}?token={token}") as one:
         await until(lambda: one.close_code == CloseCode.RIGHTS_CHANGED)
         assert "expired" in one.close_reason
+
+
+async def test_a_revoked_token_ends_the_connection_that_it_opened(yjs, monkeypatch):
+    monkeypatch.setattr("jupyterhub_service.yjs_server.RIGHTS_SECONDS", 0.2)
+    document_id = await yjs.document(bob="read-write")
+    token = yjs.token(document_id)
+    url = f"ws://{yjs.url}/doc/{document_id}"
+    client = YjsClient(url, {"Authorization": f"Bearer {token}"})
+    async with client, yjs.client(document_id) as other, yjs.client(document_id, "bob") as bob:
+        await yjs.database.run(queries_tokens.revoke_token, yjs.keyring.any_stamp(token))
+        await until(lambda: client.close_code == CloseCode.NOT_AUTHENTICATED)
+        assert (other.close_code, bob.close_code) == (None, None)
+        await yjs.database.run(queries_tokens.revoke_tokens_of, "alice")
+        await until(lambda: other.close_code == CloseCode.NOT_AUTHENTICATED)
+        bob.text.insert(0, "goes on")
+        await bob.committed()
+    again = YjsClient(url, {"Authorization": f"Bearer {token}"})
+    await again.connect()
+    await until(lambda: again.close_code == CloseCode.NOT_AUTHENTICATED)
+    await again.close()
 
 
 async def test_echo_requests_are_bounded(yjs):

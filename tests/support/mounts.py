@@ -13,18 +13,16 @@ from support.simulation import Hub, PlayedService, Server
 
 from jupyter_rtc_amprenta.client import Registration, _registration
 from jupyter_rtc_amprenta.core import settings
-from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import ServiceError, ServiceUnavailable
 from jupyter_rtc_amprenta.core.volumes import SharedVolume, VolumePath
 from jupyter_rtc_amprenta.followfiles import follow_deletion, follow_rename
 from jupyter_rtc_amprenta.homeid import read_home_id
-from jupyter_rtc_amprenta.places import Places
+from jupyter_rtc_amprenta.mounts import Mounts
 from jupyterhub_service.bodies import ChangeBody, DocumentBody
 from jupyterhub_service.collaboration import Collaboration
 from jupyterhub_service.errors import Refused
 from jupyterhub_service.volumes import VolumeDoor
-from jupyterhub_service.yjs_server import YjsServer
 
 LEASE_SECONDS = 2.0
 
@@ -44,18 +42,12 @@ class MountHub(Hub):
 
     def __init__(self, database_url: str, volume: Path) -> None:
         super().__init__(database_url)
+        self.settings = {"lease_seconds": LEASE_SECONDS}
         self.volume = volume
         volume.mkdir()
         self.groups = Groups({"alice": ["team"], "bob": ["team"], "carol": []})
         door = VolumeDoor({"team": SharedVolume("team", "", ("team",))}, self.groups)  # type: ignore[arg-type]
         self.rules = Collaboration(self.database, settings.read({}), lambda: self.keyring, door)
-
-    async def start(self) -> None:
-        chosen = settings.read(
-            {}, yjs_server_host="127.0.0.1", yjs_server_port=self.port, lease_seconds=LEASE_SECONDS
-        )
-        self._yjs = YjsServer(chosen, Database(self.database_url), lambda: self.keyring)
-        await self.run_in("yjs", self._yjs.start())
 
     async def stored(self, document_id: str) -> str:
         """What the log holds."""
@@ -148,9 +140,9 @@ class MountServer(Server):
         name = f"rtc_rooms.{self.name}.db" if self.name else "rtc_rooms.db"
         return self.home / ".jupyter" / name
 
-    def places(self) -> Places:
+    def mounts(self) -> Mounts:
         volumes = {"team": SharedVolume("team", str(self.hub.volume), ())}
-        return Places(self.home, read_home_id(self.home), volumes, alone=self.path.startswith("Team/"))
+        return Mounts(self.home, read_home_id(self.home), volumes, alone=self.path.startswith("Team/"))
 
     def client(self) -> PlayedService:
         return MountService(self.hub, self.owner, self.name)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jupyter_rtc_amprenta.core.database import Database
+from jupyter_rtc_amprenta.core.queries_audit import AuditFilter
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.settings import Settings, read
 from jupyter_rtc_amprenta.core.tokens import Keyring
@@ -17,7 +18,10 @@ from jupyterhub_service.auth import Identity
 from jupyterhub_service.bodies import DocumentBody, InviteBody, Page
 from jupyterhub_service.collaboration import Collaboration
 from jupyterhub_service.errors import Refused
+from jupyterhub_service.history import History
 from jupyterhub_service.invites import Invites
+from jupyterhub_service.issuers import Issuers
+from jupyterhub_service.jwts import Jwts
 from jupyterhub_service.links import Links
 from jupyterhub_service.participants import Participants
 from jupyterhub_service.presence import Presence
@@ -33,14 +37,22 @@ def server(name: str, server_name: str = "") -> Identity:
 
 
 ALICE, BOB, CAROL = person("alice"), person("bob"), person("carol")
+ROOT = replace(person("root"), admin=True)
 FILE = DocumentBody("home", "file-1", "notebook", "work/analysis.ipynb", "Customer Data Analysis")
 TO_BOB = InviteBody("bob", "Look at this", "read-write")
 
 
 class KnownUsers:
-    """Answers as the Hub does; bob has a name for people."""
+    """Answers as the Hub does; bob has a name for people.
+
+    Attributes:
+        names: who there is.
+        may_list: whether the service may list them.
+    """
 
     def __init__(self) -> None:
+        self.names = {"alice": "", "bob": "Bob B.", "carol": ""}
+        self.may_list = False
         # Who is in which of the Hub's groups.
         self.members: dict[str, list[str]] = {}
 
@@ -48,7 +60,11 @@ class KnownUsers:
         return self.members.get(username, [])
 
     async def display_name(self, username: str) -> str | None:
-        return {"alice": "", "bob": "Bob B.", "carol": ""}.get(username)
+        return self.names.get(username)
+
+    async def search(self, name: str, limit: int) -> list[tuple[str, str]] | None:
+        found = [(known, display) for known, display in self.names.items() if name in known]
+        return found[:limit] if self.may_list else None
 
 
 @dataclass
@@ -62,6 +78,8 @@ class Rtc:
     links: Links
     presence: Presence
     admin: Admin
+    history: History
+    jwts: Jwts
     hub: KnownUsers
 
     @classmethod
@@ -80,6 +98,8 @@ class Rtc:
             Links(database, settings, "/hub/"),
             Presence(database, settings),
             Admin(database, settings),
+            History(database, settings),
+            Jwts(database, lambda: keyring, Issuers([])),
             hub,
         )
 
@@ -96,6 +116,9 @@ class Rtc:
     async def seen(self, identity: Identity, *document_ids: str) -> dict[str, Any]:
         documents = [Present(document_id, 1, "cell 3") for document_id in document_ids]
         return await self.presence.report(identity, documents)
+
+    def audit_of(self, document_id: str) -> AuditFilter:
+        return AuditFilter(document_id=document_id)
 
     async def happened(self, document_id: str) -> list[str]:
         return (await self.collaboration.session(ALICE, document_id))["recent_activity"]

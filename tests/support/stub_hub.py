@@ -6,7 +6,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from jupyterhub_service.configuration import PERSON_SCOPE
 
@@ -18,10 +18,12 @@ class StubHub:
 
     Args:
         users: who there is; `admin` is an admin.
+        may_list: whether the service may list them.
     """
 
-    def __init__(self, users: tuple[str, ...]) -> None:
+    def __init__(self, users: tuple[str, ...], may_list: bool = False) -> None:
         self.users = set(users)
+        self.may_list = may_list
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self.server.hub = self  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self.server.serve_forever, daemon=True)
@@ -40,6 +42,13 @@ class StubHub:
         self.server.server_close()
         self._thread.join()
 
+    def listed(self, query: str) -> dict[str, Any]:
+        """A page of the users that a query asks for."""
+        asked = parse_qs(query)
+        wanted, limit = asked.get("name_filter", [""])[0], int(asked["limit"][0])
+        names = sorted(name for name in self.users if wanted.lower() in name.lower())
+        return {"items": [{"name": name, "kind": "user"} for name in names[:limit]], "_pagination": {}}
+
     def user_of(self, token: str) -> dict[str, Any] | None:
         """`person-alice` is alice's token, `server-alice` her server's."""
         kind, _, name = token.partition("-")
@@ -56,10 +65,12 @@ class _Handler(BaseHTTPRequestHandler):
         answer: dict[str, Any] | None = None
         if path == "user":
             answer = hub.user_of(self.headers["Authorization"].partition(" ")[2])
+        elif path == "users":
+            answer = hub.listed(self.path.partition("?")[2]) if hub.may_list else None
         elif unquote(path.removeprefix("users/")) in hub.users:
             answer = {"name": unquote(path.removeprefix("users/")), "kind": "user"}
         body = json.dumps(answer or {"status": 404}).encode()
-        self.send_response(200 if answer else 403 if path == "user" else 404)
+        self.send_response(200 if answer else 403 if path in ("user", "users") else 404)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

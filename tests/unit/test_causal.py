@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text
 
-from jupyter_rtc_amprenta.core.causal import clocks, incomplete, is_complete, load
+from jupyter_rtc_amprenta.core import causal
+from jupyter_rtc_amprenta.core.causal import clocks, incomplete, is_complete, load, load_at_once
+from jupyter_rtc_amprenta.core.errors import ProtocolError
 
 # An edit: where (in per cent), and what is typed there, or how much is deleted.
 WHAT = st.one_of(st.text("abc", max_size=3), st.integers(1, 3))
-EDITS = st.lists(st.tuples(st.integers(0, 100), WHAT), min_size=1, max_size=12)
+EDITS = st.lists(st.tuples(st.integers(0, 100), WHAT), min_size=1, max_size=40)
 
 
 def updates_of(edits, doc: Doc) -> list[bytes]:
@@ -40,6 +42,37 @@ def test_a_history_in_any_order_is_loaded_whole(edits, random):
     asyncio.run(load(doc, [made[number] for number in order]))
     assert incomplete(doc, made) == []
     assert str(doc.get("source", type=Text)) == whole(made)
+
+
+def test_what_waits_in_vain_is_told():
+    made = updates_of([(100, letter) for letter in "abcdef"], Doc())
+    doc: Doc = Doc()
+    assert asyncio.run(load(doc, made[:3] + made[4:])) == made[4:]
+    assert str(doc.get("source", type=Text)) == "abc"
+    assert load_at_once(doc, made) == []
+    assert str(doc.get("source", type=Text)) == "abcdef"
+
+
+@pytest.mark.parametrize("history", [[b"foo"], [b"\x00\x00", b"foo"]], ids=["alone", "among others"])
+def test_bytes_that_are_no_update_are_told(history):
+    with pytest.raises(ProtocolError, match="can't be read"):
+        load_at_once(Doc(), history)
+
+
+def test_a_long_history_lets_others_have_their_turn():
+    made = updates_of([(100, "x")] * 5000, Doc())
+
+    async def load_and_count() -> int:
+        loading, turns = asyncio.ensure_future(load(Doc(), made)), 0
+        while not loading.done():
+            turns += 1
+            await asyncio.sleep(0)
+        return turns
+
+    # However fast the machine is, and with a limit that any step reaches: one turn for each of them.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(causal, "_SLICE_SECONDS", 0)
+        assert asyncio.run(load_and_count()) > 5000 / 16
 
 
 def whole(made: list[bytes]) -> str:

@@ -87,7 +87,7 @@ def test_what_people_write_is_escaped_and_an_unknown_name_is_an_error() -> None:
 
 
 def site(hub_url: str = "/hub/") -> Site:
-    return Site(rendering.environment(), "/services/rtc/", hub_url, "/services/rtc/events")
+    return Site(rendering.environment(), "/services/rtc/", hub_url, "/services/rtc/api")
 
 
 def test_an_owner_opens_the_file_and_the_others_their_copy() -> None:

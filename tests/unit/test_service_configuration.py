@@ -60,12 +60,28 @@ def test_the_service_itself_may_only_look_up_names() -> None:
     assert (role["services"], role["scopes"]) == (["rtc"], ["read:users:name"])
 
 
+def test_it_may_list_the_users_where_the_operator_lets_them_find_each_other() -> None:
+    (role,) = hub(configured(environ={"RTC_SEARCH_USERS": "true"})).load_roles
+    assert role["scopes"] == ["read:users:name", "list:users"]
+
+
 def test_a_server_is_told_where_the_service_is_and_gets_no_secret() -> None:
     server = spawner(configured(service_url="http://hub:10101"))
     assert server.environment == {
         "RTC_API_URL": "http://hub:10101",
         "JUPYTER_COLLABORATION_YJS_URL": "ws://hub:1234",
+        "RTC_PAGE_URL": "/services/rtc/",
     }
+
+
+def test_a_server_is_told_where_the_page_is() -> None:
+    c = Config()
+    c.JupyterHub.base_url = "/jupyter"
+    assert spawner(configured(c, service_name="work")).environment["RTC_PAGE_URL"] == "/jupyter/services/work/"
+    told = spawner(configured(hub_public_url="https://hub.example.org")).environment["RTC_PAGE_URL"]
+    assert told == "https://hub.example.org/services/rtc/"
+    own = {"RTC_PAGE_URL": "https://rtc.hub.example.org/services/rtc/"}
+    assert spawner(configured(environ=own)).environment["RTC_PAGE_URL"] == own["RTC_PAGE_URL"]
 
 
 def test_a_server_speaks_for_its_owner_and_its_page_for_the_visitor() -> None:
@@ -102,7 +118,8 @@ def test_a_spawner_class_of_its_own_section_is_extended_too() -> None:
     c.LocalProcessSpawner.environment = {"API_URL": "http://host.docker.internal:8000"}
     c.LocalProcessSpawner.server_token_scopes = ["users:activity!user"]
     server = spawner(configured(c))
-    assert set(server.environment) == {"API_URL", "RTC_API_URL", "JUPYTER_COLLABORATION_YJS_URL"}
+    ours = {"RTC_API_URL", "RTC_PAGE_URL", "JUPYTER_COLLABORATION_YJS_URL"}
+    assert set(server.environment) == {"API_URL", *ours}
     assert server.server_token_scopes == ["users:activity!user", ACCESS, "access:servers!server"]
 
 

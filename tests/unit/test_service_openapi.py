@@ -11,7 +11,8 @@ from tornado.web import RequestHandler
 
 from jupyterhub_service import openapi, operations, routes, schemas
 from jupyterhub_service.base import BaseHandler
-from jupyterhub_service.operations import OPERATIONS, Operation
+from jupyterhub_service.operation import Operation
+from jupyterhub_service.operations import OPERATIONS
 
 each_operation = pytest.mark.parametrize(
     "operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}"
@@ -32,7 +33,7 @@ def test_every_handler_of_the_api_is_served() -> None:
         return {kind}.union(*(below(one) for one in kind.__subclasses__()))
 
     served = set(operations.handlers().values())
-    modules = (".api", ".api_admin", ".event_stream")
+    modules = (".api", ".api_admin", ".api_history", ".event_stream")
     ours = {kind for kind in below(routes.api.RuleHandler) if kind.__module__.endswith(modules)}
     assert ours - {routes.api.RuleHandler} == served
 
@@ -43,6 +44,7 @@ def test_a_path_is_served_by_its_handler_alone(operation: Operation) -> None:
         "document_id": "notebook_1",
         "invite_id": "0" * 36,
         "link_id": "0" * 36,
+        "version_id": "0" * 36,
         "token": "x" * 32,
         "username": "b%C3%B6b",
     }

@@ -32,6 +32,7 @@ DEFAULTS = {
     "RTC_API_URL": "",
     "API_URL": "",
     "RTC_HUB_URL": "",
+    "RTC_PAGE_URL": "",
     "REDIS_URL": "",
     "RTC_SIGNING_KEY": "",
     "RTC_LOCAL_STORE": "",
@@ -54,6 +55,7 @@ DEFAULTS = {
     "RTC_INVITE_SECONDS": 86400.0,
     "RTC_MAX_REQUESTS_PER_MINUTE": 600,
     "RTC_CORS_ORIGINS": "",
+    "RTC_SEARCH_USERS": False,
     "RTC_LONGEST_INVITE_SECONDS": 2592000.0,
     "RTC_JWT_ISSUERS": "",
     "RTC_WEBHOOK_URLS": "",
@@ -120,6 +122,8 @@ def test_a_variable_says_what_it_means(variable: Variable) -> None:
 @each_variable
 def test_a_variable_is_taken_from_the_environment(variable: Variable) -> None:
     text, value, _ = FORMS[variable.parse.__name__]
+    if variable.default is False:
+        text, value = "Yes", True
     changed = read({variable.name: text})
     assert getattr(changed, variable.field) == value != variable.default
     assert dataclasses.replace(changed, **{variable.field: variable.default}) == read({})

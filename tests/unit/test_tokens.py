@@ -69,7 +69,7 @@ def test_a_document_token_says_who_may_do_what_in_which_document() -> None:
     claims = KEYRING.document_claims(
         KEYRING.document_token("zoë", "notebook_1", "read-only", 3, 600, via="zoë/")
     )
-    assert claims == DocumentClaims("zoë", "notebook_1", "read-only", 3, "zoë/", claims.expires_at)
+    assert claims == DocumentClaims("zoë", "notebook_1", "read-only", 3, "zoë/", claims.expires_at, claims.stamp)
     assert before + 598 <= claims.expires_at <= time.time() + 600
 
 
@@ -90,7 +90,7 @@ def test_no_two_tokens_are_the_same() -> None:
 
 
 def test_an_api_token_stands_for_a_person() -> None:
-    assert KEYRING.api_username(KEYRING.api_token("alice", 60)) == "alice"
+    assert KEYRING.api_stamp(KEYRING.api_token("alice", 60)).username == "alice"
 
 
 def test_a_token_is_never_made_for_longer_than_is_taken() -> None:
@@ -117,7 +117,7 @@ def test_any_name_is_read_back(username: str, permissions: str) -> None:
 def test_an_api_token_opens_no_document_and_a_document_token_is_no_person() -> None:
     refused(KEYRING.api_token("alice", 60))
     with pytest.raises(TokenError):
-        KEYRING.api_username(KEYRING.document_token("alice", "d", "read-write", 1, 60))
+        KEYRING.api_stamp(KEYRING.document_token("alice", "d", "read-write", 1, 60))
 
 
 @pytest.mark.parametrize("claims", [{"aud": API_AUDIENCE}, {"aud": "other"}, {"aud": None}, {"aud": []}])
@@ -265,7 +265,7 @@ def test_a_claim_of_another_type_is_refused(claims: dict[str, Any]) -> None:
 def test_an_api_token_of_no_name_is_refused() -> None:
     for name in ("", 5, None):
         with pytest.raises(TokenError):
-            KEYRING.api_username(token(aud=API_AUDIENCE, sub=name))
+            KEYRING.api_stamp(token(aud=API_AUDIENCE, sub=name))
 
 
 # --- keys ---

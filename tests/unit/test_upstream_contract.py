@@ -647,7 +647,7 @@ def test_document_classes_are_known_by_type() -> None:
         ydocs.get("file") is not None and ydocs.get("notebook") is YNotebook, "jupyter_ydoc.ydocs; linked.py"
     )
     for name, cls in ydocs.items():
-        require(issubclass(cls, YBaseDoc), f"ydocs[{name!r}] is no YBaseDoc; rooms._per_server extends it")
+        require(issubclass(cls, YBaseDoc), f"ydocs[{name!r}] is no YBaseDoc; perserver.per_server extends it")
 
 
 @pytest.mark.parametrize("name", ["path", "hash", "dirty"])

@@ -16,7 +16,7 @@ from jupyter_rtc_amprenta.core.volumes import (
     parse,
     place_of,
 )
-from jupyter_rtc_amprenta.places import Places
+from jupyter_rtc_amprenta.mounts import Mounts
 
 TEXT = '{"team": {"path": "/srv/team", "groups": ["team", "leads"]}, "open": {"groups": ["all"]}}'
 
@@ -91,6 +91,6 @@ def test_other_servers_have_what_is_on_a_volume_and_in_a_home_only_where_there_a
     tmp_path: Path, volumes: dict[str, SharedVolume]
 ) -> None:
     for alone in (True, False):
-        places = Places(tmp_path / "home", "abc", volumes, alone)
-        assert (places.of("x.txt").name, places.of("x.txt").agreed) == ("home:abc", not alone)
-        assert (places.of("Team/x.txt").name, places.of("Team/x.txt").agreed) == ("volume:team", True)
+        mounts = Mounts(tmp_path / "home", "abc", volumes, alone)
+        assert (mounts.of("x.txt").name, mounts.of("x.txt").agreed) == ("home:abc", not alone)
+        assert (mounts.of("Team/x.txt").name, mounts.of("Team/x.txt").agreed) == ("volume:team", True)

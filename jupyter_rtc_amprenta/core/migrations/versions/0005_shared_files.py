@@ -1,7 +1,7 @@
 """Files that several servers have: on shared volumes, and in homes that several servers of one user share.
 
-Revision ID: 0004_shared_files
-Revises: 0003_people
+Revision ID: 0005_shared_files
+Revises: 0004_tokens
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004_shared_files"
-down_revision = "0003_people"
+revision = "0005_shared_files"
+down_revision = "0004_tokens"
 branch_labels = None
 depends_on = None
 

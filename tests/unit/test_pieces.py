@@ -1,0 +1,158 @@
+"""A large update in pieces is the same update, and each piece is whole when its turn comes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, merge_updates
+
+from jupyter_rtc_amprenta.core import pieces
+from jupyter_rtc_amprenta.core.causal import clocks, is_complete
+from jupyter_rtc_amprenta.core.errors import ProtocolError
+from jupyter_rtc_amprenta.core.pieces import Pieces
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE_STRUCTS", 3)
+    monkeypatch.setattr(pieces, "PIECE_RANGES", 2)
+
+
+def edited(seed: int, clients: int = 4, rounds: int = 30) -> tuple[Doc, list[bytes]]:
+    """What several people make of one document, who hear of each other now and then; and each one's updates."""
+    dice = random.Random(seed)
+    docs = [Doc(client_id=number + 1) for number in range(clients)]
+    made: list[bytes] = []
+    subscriptions = [doc.observe(lambda event: made.append(event.update)) for doc in docs]
+    for _ in range(rounds):
+        doc = dice.choice(docs)
+        change(doc, dice)
+        if dice.random() < 0.4:
+            other = dice.choice(docs)
+            other.apply_update(doc.get_update(other.get_state()))
+    for doc, subscription in zip(docs, subscriptions, strict=True):
+        doc.unobserve(subscription)
+    whole: Doc = Doc()
+    for doc in docs:
+        whole.apply_update(doc.get_update())
+    return whole, made
+
+
+def change(doc: Doc, dice: random.Random) -> None:
+    text, cells, state = doc.get("text", type=Text), doc.get("cells", type=Array), doc.get("state", type=Map)
+    what = dice.randrange(6)
+    if what == 0 and len(text):
+        # In bytes, and never a part of a character: pycrdt would delete something else for the others.
+        del text[: len(str(text)[0].encode())]
+    elif what <= 2:
+        text.insert(0, dice.choice(("a", "word", "Zoë", "🦉🦉")))
+    elif what == 3:
+        cells.append(
+            Map(
+                {
+                    "source": Text("x = 1"),
+                    "outputs": Array([{"data": [1, -70000, 2.5, None, True, {"k": "v"}]}]),
+                }
+            )
+        )
+    elif what == 4:
+        state["key"] = dice.choice((1, "x", b"bytes", [1, 2], {"a": {"b": []}}, 2**40))
+    elif len(cells):
+        del cells[0]
+
+
+def shown(doc: Doc) -> tuple[bytes, str, list, dict]:
+    return (
+        doc.get_state(),
+        str(doc.get("text", type=Text)),
+        doc.get("cells", type=Array).to_py(),
+        doc.get("state", type=Map).to_py(),
+    )
+
+
+@given(st.integers(0, 10**6))
+def test_the_pieces_make_the_same_document_and_each_is_whole_in_its_turn(seed):
+    whole, made = edited(seed)
+    doc: Doc = Doc()
+    for update in random.Random(seed).sample(made, len(made) // 4):
+        doc.apply_update(update)
+    known = doc.get_update()
+    doc = Doc()
+    doc.apply_update(known)
+    cut = Pieces(whole.get_update(), clocks(doc.get_state()))
+    count = 0
+    for piece in filter(None, cut):
+        doc.apply_update(piece)
+        assert is_complete(doc, piece)
+        count += 1
+    assert cut.complete is True
+    assert count >= 3
+    assert shown(doc) == shown(whole)
+
+
+@given(st.integers(0, 10**6))
+def test_what_lacks_something_is_told_and_becomes_whole_when_that_comes(seed):
+    whole, made = edited(seed)
+    dice = random.Random(seed)
+    part = merge_updates(*dice.sample(made, len(made) // 2))
+    doc, at_once = Doc(), Doc()
+    cut = Pieces(part, {})
+    for piece in filter(None, cut):
+        doc.apply_update(piece)
+    at_once.apply_update(part)
+    assert cut.complete is is_complete(at_once, part)
+    assert shown(doc) == shown(at_once)
+    doc.apply_update(whole.get_update())
+    assert shown(doc) == shown(whole)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 255))
+def test_a_damaged_update_is_refused_before_its_first_piece_or_read_as_pycrdt_reads_it(seed, where, byte):
+    whole, _ = edited(seed, rounds=8)
+    update = bytearray(whole.get_update())
+    update[where % len(update)] = byte
+    cut = Pieces(bytes(update), {})
+    given: list[bytes] = []
+    try:
+        given.extend(filter(None, cut))
+    except ProtocolError:
+        assert not given
+        return
+    doc: Doc = Doc()
+    for piece in given:
+        try:
+            doc.apply_update(piece)
+        except (ValueError, RuntimeError):
+            return
+
+
+@pytest.mark.parametrize("cut_at", [1, 5, 20, -1])
+def test_an_update_that_is_cut_short_is_refused(cut_at):
+    update = edited(1)[0].get_update()
+    with pytest.raises(ProtocolError):
+        list(Pieces(update[:cut_at], {}))
+
+
+def test_texts_markup_and_xml_are_read_too():
+    doc: Doc = Doc()
+    text, xml = doc.get("text", type=Text), doc.get("xml", type=XmlFragment)
+    for number in range(10):
+        text.insert(0, f"{number} 🧬")
+        text.format(0, 2, {"bold": True})
+        text.insert_embed(0, {"image": "x"})
+        xml.children.append(XmlElement("p", {"class": "y"}, ["in it"]))
+    again: Doc = Doc()
+    for piece in filter(None, cut := Pieces(doc.get_update(), {})):
+        again.apply_update(piece)
+    assert cut.complete is True
+    assert str(again.get("xml", type=XmlFragment)) == str(xml)
+    assert again.get("text", type=Text).diff() == text.diff()
+
+
+def test_a_value_of_any_length_lets_others_have_their_turn():
+    doc = Doc({"state": Map({"key": list(range(20_000))})})
+    cut = list(Pieces(doc.get_update(), {}))
+    assert cut.count(b"") > 5
