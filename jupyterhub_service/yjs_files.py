@@ -17,7 +17,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from jupyter_rtc_amprenta.core import queries, queries_files, queries_people
 from jupyter_rtc_amprenta.core.errors import (
@@ -56,26 +56,40 @@ _STATUS: dict[type[RtcError], int] = {
 }
 
 
+@stream_request_body
 class FileHandler(RequestHandler):
     """One server and one file of a document, with the document's token."""
 
+    claims: DocumentClaims
+
     def initialize(self, server: YjsServer) -> None:
         self.server = server
+        self._received = bytearray()
+
+    def prepare(self) -> None:
+        """Before the body is read: strangers' bodies are not kept in memory."""
+        token = self.request.headers.get("Authorization", "").partition(" ")[2].strip()
+        self.claims = self.server.admission.claims(token)
+        if self.claims.document_id != self.path_args[0]:
+            raise HTTPError(403, reason="The token is for another document")
+
+    def data_received(self, chunk: bytes) -> None:
+        self._received += chunk
 
     async def get(self, document_id: str) -> None:
-        claims = self._claims(document_id)
+        claims = self.claims
         known = await self.server.database.run(_known, claims, self._place(self.get_query_argument("place")))
         self.finish({"contents": [_told(shown) for shown in known]})
 
     async def post(self, document_id: str) -> None:
-        claims, body = self._claims(document_id), self._body()
+        claims, body = self.claims, self._body()
         claim = self._claim(claims, body)
         accounted_for = body.get("accounted_for") is True
         await self.server.database.run(_save, claims, claim, _shown(body), accounted_for)
         self.finish({"seconds": claim.lease_seconds})
 
     async def put(self, document_id: str) -> None:
-        claims, body = self._claims(document_id), self._body()
+        claims, body = self.claims, self._body()
         if claims.permissions != "read-write":
             raise HTTPError(403, reason="Only who may write can take a change in")
         claim, update = self._claim(claims, body), _bytes(body, "update", 2**40)
@@ -91,33 +105,26 @@ class FileHandler(RequestHandler):
     ) -> int:
         # It hangs on what was saved before, which must be in the log by then.
         await room.committed()
-        room.require_whole(update)
+        await room.require_whole(update)
         policy = self.server.log.policy
         limits = (policy.keys, policy.max_document_bytes)
         what = (_text(body, "base", _DIGEST), _shown(body), update)
         position = await self.server.database.run(_take_in, claims, claim, *what, *limits)
-        room.apply_logged(update)
+        await room.document.take(update, logged=True)
         return position
 
     async def patch(self, document_id: str) -> None:
-        claims, body = self._claims(document_id), self._body()
+        claims, body = self.claims, self._body()
         place, holder = _own(self._place(body.get("place")), claims), _text(body, "holder", _HOLDER)
         digest = _text(body, "digest", _DIGEST)
         await self.server.database.run(queries_files.note_written, document_id, place, holder, digest)
         self.set_status(204)
 
     async def delete(self, document_id: str) -> None:
-        claims = self._claims(document_id)
+        claims = self.claims
         place = _own(self._place(self.get_query_argument("place")), claims)
         await self.server.database.run(queries_files.release, document_id, place, self.get_query_argument("holder"))
         self.set_status(204)
-
-    def _claims(self, document_id: str) -> DocumentClaims:
-        token = self.request.headers.get("Authorization", "").partition(" ")[2].strip()
-        claims = self.server.admission.claims(token)
-        if claims.document_id != document_id:
-            raise HTTPError(403, reason="The token is for another document")
-        return claims
 
     def _claim(self, claims: DocumentClaims, body: dict[str, Any]) -> Claim:
         return Claim(
@@ -138,7 +145,7 @@ class FileHandler(RequestHandler):
 
     def _body(self) -> dict[str, Any]:
         try:
-            body = json.loads(self.request.body)
+            body = json.loads(self._received)
         except ValueError:
             body = None
         if not isinstance(body, dict):

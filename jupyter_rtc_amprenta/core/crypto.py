@@ -85,6 +85,11 @@ class EncryptionKeys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The ids of all keys, the one that encrypts first."""
+        return tuple(self._keys)
+
     def seal(self, plain: bytes, document_id: str, place: bytes) -> tuple[bytes, str | None]:
         """Encrypt with the first key.
 

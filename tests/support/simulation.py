@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
@@ -205,6 +206,8 @@ class Server:
         self.session = uuid4().hex
         self.room: LinkedRoom | None = None
         self.linking: Linking | None = None
+        # Awaited before a tab reloads that comes back to another history.
+        self.before_reload: Callable[[], Awaitable[None]] | None = None
 
     @property
     def file(self) -> Path:
@@ -266,6 +269,8 @@ class Server:
             await self.hub.run_in(self.user, self._open())
         if not self.tab.is_connected:
             if self.tab.must_reload or self.tab.session not in ("", self.session):
+                if self.before_reload is not None:
+                    await self.before_reload()
                 self.forget_tab()
             self.tab.session = self.session
             await self.tab.connect()

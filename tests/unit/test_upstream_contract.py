@@ -45,9 +45,8 @@ from jupyter_ydoc import YNotebook, YUnicode, ydocs
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Awareness, Doc, Map, Text, YMessageType, create_update_message, merge_updates
 from pycrdt.store import BaseYStore, YDocNotFound
-from pycrdt.websocket import YRoom
+from pycrdt.websocket import WebsocketServer, YRoom
 
-from jupyter_rtc_amprenta import rooms as our_rooms
 from jupyter_rtc_amprenta import upstream
 from jupyter_rtc_amprenta.core.protocol import EMPTY_UPDATE
 from jupyter_rtc_amprenta.rooms import LinkedRoom
@@ -273,6 +272,14 @@ def test_nothing_else_is_overridden_unknowingly() -> None:
     ours = {name for name, value in vars(LinkedRoom).items() if callable(value) and not name.startswith("__")}
     overridden = {name for name in ours if hasattr(DocumentRoom, name)}
     assert overridden == set(OVERRIDDEN), "pin what LinkedRoom overrides in OVERRIDDEN"
+
+
+@pytest.mark.anyio
+async def test_a_room_runs_in_start_until_it_is_stopped(room: DocumentRoom) -> None:
+    require(inspect.iscoroutinefunction(DocumentRoom.start), "YRoom.start; SeparateRoom overrides it")
+    require(not room._stopped.is_set(), "YRoom._stopped; SeparateRoom asks it whether the room has ended")
+    users = names_in(WebsocketServer.start_room)
+    require({"_task_group", "start"} <= users, "rooms are not started in the server's task group any more")
 
 
 @pytest.mark.parametrize(
@@ -628,6 +635,21 @@ def test_a_contents_manager_finds_a_free_name_and_can_be_wrapped(
     require(made.get is wrapped, "a contents manager's get can't be replaced; readonly.py wraps it")
 
 
+@pytest.mark.parametrize("contents_manager", [FileContentsManager, AsyncFileContentsManager])
+def test_a_contents_manager_writes_through_a_method_that_can_be_wrapped(
+    contents_manager: Any, tmp_path: Path
+) -> None:
+    made = contents_manager(root_dir=str(tmp_path))
+    for method in (made._save_file, made._save_notebook):
+        require("atomic_writing" in names_in(method), f"{method.__name__} does not write through atomic_writing")
+    require_parameters(made._get_os_path, "path", "FileSaver._os_path")
+    require_parameters(made.perm_to_403, "[os_path]", "filewriting.py")
+    require(made._get_os_path("a/b.txt") == str(tmp_path / "a" / "b.txt"), "_get_os_path; filewriting.py compares it")
+    require(made.hash_algorithm == "sha256", "contents_manager.hash_algorithm; filewriting.py hashes with it")
+    loader = FileLoader("1", FakeFileIDManager({"1": "a.txt"}), made)
+    require(hasattr(loader, "_poll_interval"), "FileLoader._poll_interval; FileSaver looks as often")
+
+
 # --- documents ---
 
 
@@ -840,4 +862,4 @@ def test_extensions_are_loaded_in_the_order_of_their_names_so_that_ours_comes_fi
 
 
 def test_this_file_looks_at_our_rooms_as_they_are() -> None:
-    assert our_rooms.DocumentRoom is DocumentRoom
+    assert issubclass(LinkedRoom, DocumentRoom)
