@@ -45,7 +45,7 @@ class FileContent:
 
 
 @dataclass(frozen=True)
-class _Base:
+class Base:
     """A document as a file showed it: the log up to a position, and what was taken in from the file after that."""
 
     seq: int
@@ -82,6 +82,10 @@ class FileRecord:
         self._split = split
         self._content = content
         self._position = position
+
+    async def history(self) -> list[bytes]:
+        """All that is kept of the document here, as updates."""
+        return (await self._store.log.read(self._room_id, whole=True)).updates
 
     async def change(self, **values: Any) -> None:
         """Write some of the columns; see `schema.local_files`."""
@@ -154,20 +158,21 @@ class FileRecord:
             self._split.apply_local(update)
         return True
 
-    async def _bases(self) -> list[_Base]:
+    async def _bases(self) -> list[Base]:
         """What the file showed before it was changed outside; after a crash in a save that may be either content."""
         assert self.file.saved_seq is not None
-        bases = [await self._base(self.file.saved_seq, self.file.saved_extra)]
+        bases = [await self.base(self.file.saved_seq, self.file.saved_extra)]
         if self.file.intent_seq is not None:
-            bases.append(await self._base(self.file.intent_seq, None))
+            bases.append(await self.base(self.file.intent_seq, None))
         return bases
 
-    async def _base(self, seq: int, extra: bytes | None) -> _Base:
+    async def base(self, seq: int, extra: bytes | None) -> Base:
+        """The document as the log had it at a position, and what was taken in from the file after that."""
         history = await self._store.log.read(self._room_id, until=seq)
         document: Doc = Doc()
         for update in history.updates + ([] if extra is None else [extra]):
             document.apply_update(update)
-        return _Base(seq, extra, document.get_update())
+        return Base(seq, extra, document.get_update())
 
     async def _is_unchanged_since(self, on_disk: FileContent) -> bool:
         """Whether neither the file nor the document has changed since the last save: it is not written for its form."""
@@ -181,7 +186,7 @@ class FileRecord:
         if on_disk.content is None or on_disk.type == "notebook":
             return on_disk.content is None
         document = YDOCS.get(on_disk.type, YDOCS["file"])()
-        document.ydoc.apply_update((await self._base(self.file.intent_seq, None)).state)
+        document.ydoc.apply_update((await self.base(self.file.intent_seq, None)).state)
         return str(document.get()).startswith(on_disk.content)
 
     async def remember_save(self, content_digest: str) -> None:

@@ -47,6 +47,7 @@ class FileSaver:
         file_format, file_type: as the room names them.
         document: the room's document.
         contents_manager: gives the server's contents manager.
+        on_saved: called when the file was written: upstream's loader tells other rooms of it nothing of that.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class FileSaver:
         file_type: str,
         document: YBaseDoc,
         contents_manager: Callable[[], Any],
+        on_saved: Callable[[], None],
     ) -> None:
         self._linked = linked
         self._file = file
@@ -64,6 +66,7 @@ class FileSaver:
         self._type = file_type
         self._document = document
         self._contents_manager = contents_manager
+        self._on_saved = on_saved
         self._saving = asyncio.Lock()
         self._unsaved = False
         # The file holds what was not taken in yet. Upstream's loader tells once, and forgets when it has told.
@@ -154,7 +157,7 @@ class FileSaver:
     async def _save_later(self, delay: float) -> None:
         retry = delay
         while self._unsaved and not self._hurry.is_set():
-            await self._pause(retry)
+            await self._pause(self.retry_delay(retry))
             try:
                 await self.save()
             except Exception as error:
@@ -168,6 +171,10 @@ class FileSaver:
                 self._unsaved = True
             else:
                 retry = delay
+
+    def retry_delay(self, delay: float) -> float:
+        """How long to wait before a save, in seconds, where `delay` is due."""
+        return delay
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -227,6 +234,7 @@ class FileSaver:
         self._hash = saved["hash"]
         self._document.hash = self._hash
         self._document.dirty = False
+        self._on_saved()
         return True
 
     async def _write(self, model: dict[str, Any], writing: Writing) -> dict[str, Any] | None:
@@ -286,9 +294,9 @@ class FileSaver:
             manager.increment_filename(f"{path.stem} (conflict {stamp}){path.suffix}", path=folder)
         )
         copy = str(path.with_name(name))
-        await ensure_async(
-            manager.save({"format": self._format, "type": self._type, "content": content}, copy)
-        )
+        # What is no notebook is kept as the text that it is.
+        form = ("text", "file") if isinstance(content, str) else (self._format, self._type)
+        await ensure_async(manager.save({"format": form[0], "type": form[1], "content": content}, copy))
         log.warning("%s held what could not be merged; it is kept as %s.", path, copy)
 
     async def mark_name(self) -> None:

@@ -14,6 +14,7 @@ from tornado.web import HTTPError
 from .core.content import digest, without_trust
 from .core.errors import DatabaseError, DocumentTooLarge, ServiceError, ServiceUnavailable
 from .core.protocol import EMPTY_UPDATE
+from .core.volumes import VolumePath
 from .linking import Linking
 from .localstore import LocalStore
 
@@ -60,6 +61,8 @@ async def _join(linking: Linking, file_ids: Any, document_id: str) -> str:
     if (path := await _path_here(linking, manager, file_ids, document_id)) is not None:
         return path
     described = await linking.client.document(document_id)
+    if (path := _on_volume(linking, described)) is not None:
+        return path
     state = await linking.client.state(document_id)
     most = linking.settings.max_document_bytes
     if most and len(state) > most:
@@ -97,8 +100,10 @@ async def _path_here(linking: Linking, manager: Any, file_ids: Any, document_id:
         return None
     path = file_ids.get_path(known.room_id.split(":", 2)[2])
     if path is None or not await ensure_async(manager.file_exists(path)):
-        await linking.store.forget(known.room_id)
-        return None
+        moved = _on_volume(linking, await linking.client.document(document_id))
+        if moved is None:
+            await linking.store.forget(known.room_id)
+        return moved
     if known.ended:
         try:
             await linking.client.document(document_id)
@@ -107,6 +112,14 @@ async def _path_here(linking: Linking, manager: Any, file_ids: Any, document_id:
         except ServiceError:
             raise CopyLeft(path, known.ended) from None
     return path
+
+
+def _on_volume(linking: Linking, described: dict[str, Any]) -> str | None:
+    """Where this server has the file itself, which lies on a shared volume: no copy is made of it."""
+    if "volume" not in described:
+        return None
+    path = linking.mounts.path_of(VolumePath(described["volume"], described["volume_path"]))
+    return path if path is not None and linking.mounts.exists(path) else None
 
 
 def _model(state: bytes, file_type: str) -> dict[str, Any]:

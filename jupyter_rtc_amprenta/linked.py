@@ -24,17 +24,21 @@ from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Doc, merge_updates
 
+from .agreedrecord import AgreedRecord
+from .agreement import Agreement
 from .client import Credentials, ServiceClient
 from .core.causal import clocks
 from .core.content import document_type, title
-from .core.errors import HistoryReplaced, ServiceError, ServiceUnavailable
+from .core.errors import ContentError, HistoryReplaced, ServiceError, ServiceUnavailable
 from .core.protocol import EMPTY_UPDATE, CloseCode
 from .core.queries import History
 from .core.queries_local import LocalFile
+from .core.volumes import VolumePath
 from .filerecord import FileContent, FileRecord, FileVerdict
 from .link import Link, LinkState
 from .linkawareness import LinkAwareness
 from .localstore import LocalStore, side_of
+from .mounts import Mounts, Place
 from .splitdoc import SplitDocument
 
 log = logging.getLogger(__name__)
@@ -45,7 +49,9 @@ _FLUSH_SECONDS = 3.0
 # What a refusal means for good, by the service's code or the Y.js server's close code.
 _ENDED: dict[str | int, str] = {
     "not_a_participant": "removed",
+    "not_in_group": "removed",
     "session_not_found": "deleted",
+    "session_over": "deleted",
     CloseCode.NO_RIGHT: "removed",
     CloseCode.NO_DOCUMENT: "deleted",
 }
@@ -56,7 +62,7 @@ class LinkedDocument:
 
     Args:
         room_id: `format:type:file id`.
-        home_id: of the folder that the files are in.
+        mounts: where this server's files lie.
         store: the local store.
         client: of the service and the Y.js server.
         document: the room's document, as jupyter_ydoc sees it, new and empty.
@@ -67,12 +73,17 @@ class LinkedDocument:
         on_ended: called when this server's user takes part no longer, with `removed` or `deleted`.
         on_dropped: called before a history is dropped that browsers may hold.
         id_is_gone: whether a file id names no file any more.
+        is_open: whether there is a room of this name.
+
+    Attributes:
+        place: where the file lies.
+        agreed: with the other servers that have the file, once the document is known; None: no other has it.
     """
 
     def __init__(
         self,
         room_id: str,
-        home_id: str,
+        mounts: Mounts,
         store: LocalStore,
         client: ServiceClient,
         document: YBaseDoc,
@@ -83,12 +94,15 @@ class LinkedDocument:
         on_ended: Callable[[str], None],
         on_dropped: Callable[[], None],
         id_is_gone: Callable[[str], bool],
+        is_open: Callable[[str], bool],
     ) -> None:
         self.room_id = room_id
         self.split = SplitDocument(document.ydoc, self._keep_shared, self._keep_side)
         self.record = FileRecord(room_id, store, self.split, self.content, self._position_now)
         self.link = Link(room_id, self.split, awareness, self._admit, on_replaced, self._refused)
-        self._home_id = home_id
+        self.place: Place
+        self.agreed: AgreedRecord | None = None
+        self._mounts = mounts
         self._store = store
         self._client = client
         self._document = document
@@ -97,6 +111,7 @@ class LinkedDocument:
         self._on_ended = on_ended
         self._on_dropped = on_dropped
         self._id_is_gone = id_is_gone
+        self._is_open = is_open
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
         self._log_generation = self._side_generation = 1
         self._position: asyncio.Future[int] | int = 0
@@ -121,6 +136,11 @@ class LinkedDocument:
         return self.record.file
 
     @property
+    def is_live(self) -> bool:
+        """Whether the Y.js server answers, and this user takes part."""
+        return self.link.state is LinkState.LIVE
+
+    @property
     def may_write(self) -> bool:
         """Whether this server's user may edit the document."""
         return self.file.may_write
@@ -138,8 +158,12 @@ class LinkedDocument:
 
         Raises:
             ServiceUnavailable: its history is at the Y.js server alone, which does not answer.
+            ServiceError: it is on a shared volume, and this user may not enter it there.
         """
         self._on_disk = on_disk
+        self.place = self._mounts.of(on_disk.path)
+        if self.place.volume is not None:
+            await self._find_on_volume(self.place.volume)
         self.record.file = await self._store.open(self.room_id, on_disk.path, self._is_the_same_file)
         self._kept, side = await self._store.histories(self.room_id)
         self._log_generation, self._side_generation = self._kept.generation, side.generation
@@ -152,11 +176,66 @@ class LinkedDocument:
                 await self._begin(self._kept.updates)
         if self._generation != self.file.generation:
             await self._wait_for_history()
+        if self.place.agreed:
+            # What the others have done with the file is asked before each save.
+            return FileVerdict.WRITE
         return FileVerdict.AS_IT_IS if self._shows_file else await self.record.judge(on_disk)
 
     def _is_the_same_file(self, before: LocalFile) -> bool:
         """Whether what was known at this path under another id is this file: the id is gone, the content is ours."""
         return self._id_is_gone(before.room_id.split(":", 2)[2]) and before.wrote(self._on_disk.digest)
+
+    async def _find_on_volume(self, volume: VolumePath) -> None:
+        """A file that others have too is nobody's own: which document it is, the service says, and nobody else.
+
+        Raises:
+            ServiceUnavailable: it does not answer, and this server has nothing of the document.
+            ServiceError: this user may not enter.
+        """
+        known = await self._store.find(self.room_id)
+        try:
+            if known is not None and known.document_id is not None:
+                await self._tell_move(known.document_id, volume)
+            document_id = await self._register_on(volume)
+        except ServiceUnavailable as error:
+            if known is None or not known.generation:
+                raise ServiceUnavailable(str(error), error.status, "volume_offline") from None
+            return
+        if known is not None and known.document_id not in (None, document_id):
+            # Another file has this one's name now.
+            await self._store.forget(self.room_id)
+            await self._store.remove_histories(self.room_id)
+        await self._store.found(document_id, self.room_id, self._on_disk.path, self._is_another)
+
+    def _is_another(self, other: LocalFile) -> bool:
+        """Whether a file that holds this document here is one that is open, or is reached, by another name."""
+        if self._is_open(other.room_id):
+            return True
+        return self._mounts.exists(other.path) and self._mounts.of(other.path).volume == self.place.volume
+
+    async def _register_on(self, volume: VolumePath) -> str:
+        path, content = self._on_disk.path, self._on_disk.content
+        room_kind = self.room_id.rpartition(":")[0]
+        kind = document_type(self._on_disk.type, path)
+        named = title(content, kind, path)
+        return (
+            await self._client.register_shared(volume, room_kind, kind, named, self._on_disk.digest)
+        ).document_id
+
+    async def _tell_move(self, document_id: str, volume: VolumePath) -> None:
+        """The file was moved while the service was away; but what was copied, and is there still, was not moved."""
+        try:
+            described = await self._client.document(document_id)
+            before = VolumePath(described.get("volume", ""), described.get("volume_path", ""))
+            if before.volume != volume.volume or before.path == volume.path:
+                return
+            path = self._mounts.path_of(before)
+            if path is None or not self._mounts.exists(path):
+                await self._client.moved(document_id, volume.path)
+        except ServiceUnavailable:
+            raise
+        except ServiceError as error:
+            log.warning("document=%s: the service does not take %s: %s", document_id, volume.shown, error)
 
     async def _settle(self, timeout: float) -> None:
         try:
@@ -185,6 +264,8 @@ class LinkedDocument:
         document_id = self.file.document_id
         assert document_id is not None
         credentials = await self._client.credentials(document_id, renew=True)
+        if self.place.agreed and self.agreed is None:
+            self._agree(document_id)
         changed = credentials.permissions != self.file.permissions
         if changed or self.file.ended:
             await self.record.change(permissions=credentials.permissions, ended=None)
@@ -210,8 +291,14 @@ class LinkedDocument:
         path, content = self._on_disk.path, self._on_disk.content
         kind = document_type(self._on_disk.type, path)
         name = self.file.registered_as or self.room_id
-        registered = await self._client.register(self._home_id, name, kind, path, title(content, kind, path))
-        await self.record.change(document_id=registered.document_id, registered_as=name)
+        file = (self._mounts.home_id, name, kind, path, title(content, kind, path))
+        registered = await self._client.register(*file, self._on_disk.digest if self.place.agreed else "")
+        name, own = registered.file_id or name, registered.own and self.file.own
+        await self.record.change(document_id=registered.document_id, registered_as=name, own=own)
+
+    def _agree(self, document_id: str) -> None:
+        agreement = Agreement(self._client, document_id, self.place, self.file.path, self._mounts.holder)
+        self.agreed = AgreedRecord(self.record, agreement, self.split, self._content_of)
 
     async def renamed(self, path: str) -> None:
         """The file has another path now: the document stays, and the service is told.
@@ -221,7 +308,12 @@ class LinkedDocument:
         """
         self._on_disk = FileContent(path, self._on_disk.type, self.content())
         await self.record.change(path=path)
-        if self.file.own and self.file.document_id is not None:
+        volume, self.place = self.place.volume, self._mounts.of(path)
+        if self.agreed is not None and self.file.document_id is not None:
+            self._agree(self.file.document_id)
+        if volume is not None and self.place.volume is not None and self.file.document_id is not None:
+            await self._client.moved(self.file.document_id, self.place.volume.path)
+        elif volume is None and self.file.own and self.file.document_id is not None:
             await self._register()
 
     async def _decide(self, document_id: str, credentials: Credentials) -> None:
@@ -305,6 +397,8 @@ class LinkedDocument:
         return document.get()
 
     def _seed_of_file(self) -> bytes:
+        if self._on_disk.content is None:
+            raise ContentError(f"{self._on_disk.path} is no notebook.")
         document = YDOCS.get(self._on_disk.type, YDOCS["file"])()
         document.set(self._on_disk.content)
         return document.ydoc.get_update()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .client import ServiceClient
 from .core.settings import Settings
 from .localstore import LocalStore
+from .mounts import Mounts
 
 if TYPE_CHECKING:
     from .rooms import LinkedRoom
@@ -21,7 +22,7 @@ class Linking:
 
     Attributes:
         settings: of this server.
-        home_id: of the folder that the files are in; see `homeid.py`.
+        mounts: where the files lie.
         store: the local store.
         client: of the service and the Y.js server.
         contents_manager: gives the server's contents manager, once it is there.
@@ -32,12 +33,13 @@ class Linking:
         joining: held by who puts a shared document among the files: two would put it there twice.
         forget_tabs: after this, tabs of before are asked to reload when they come back.
         tabs_session: what tabs of now name as their session.
+        follow_move: tells the server's records of file ids that a file has another path.
         delete_room: takes a room out of jupyter-collaboration's list, and stops it.
         rooms: the open ones, by room id.
     """
 
     settings: Settings
-    home_id: str
+    mounts: Mounts
     store: LocalStore
     client: ServiceClient
     contents_manager: Callable[[], Any]
@@ -48,5 +50,6 @@ class Linking:
     joining: asyncio.Lock
     forget_tabs: Callable[[], None]
     tabs_session: Callable[[], str]
+    follow_move: Callable[[str, str], None]
     delete_room: Callable[[LinkedRoom], Awaitable[None]]
     rooms: dict[str, LinkedRoom]

@@ -22,10 +22,12 @@ from jupyter_ydoc import ydocs as YDOCS
 from pycrdt import Awareness, Channel, Doc
 from tornado.web import HTTPError
 
+from .agreedsaver import AgreedFileSaver
 from .core import protocol
 from .core.content import digest
 from .core.errors import ProtocolError, ServiceError, ServiceUnavailable
 from .core.protocol import MessageType
+from .core.volumes import VolumePath
 from .documentroom import SeparateRoom
 from .filesaver import FileSaver
 from .linkawareness import LinkAwareness
@@ -81,7 +83,7 @@ class LinkedRoom(SeparateRoom):
         self.places = Places(self._document)
         self.linked = LinkedDocument(
             room_id,
-            self.linking.home_id,
+            self.linking.mounts,
             self.linking.store,
             self.linking.client,
             self._document,
@@ -92,21 +94,22 @@ class LinkedRoom(SeparateRoom):
             self._ended,
             self.linking.forget_tabs,
             self.linking.id_is_gone,
+            self.linking.rooms.__contains__,
         )
         self._document.keep = self.linked.split.keep
         self._document.may_write = lambda: self.linked.may_write
-        self.saver = FileSaver(
-            self.linked,
-            self._file,
-            self._file_format,
-            self._file_type,
-            self._document,
-            self.linking.contents_manager,
-        )
+        self.saver = self._make_saver()
         self.on_message = self._drops
         self._stopping: asyncio.Task[None] | None = None
         self._drops_history = False
         self._asked_to_reload: set[int] = set()
+
+    def _make_saver(self) -> FileSaver:
+        kind = (self._file_format, self._file_type)
+        parts = (self._file, *kind, self._document, self.linking.contents_manager, self._tell_rooms_of_the_file)
+        if self.linking.mounts.of(self._file.path).agreed:
+            return AgreedFileSaver(self._file_is_missing, self.linked, *parts)
+        return FileSaver(self.linked, *parts)
 
     async def initialize(self) -> None:
         """Open the document: see `LinkedDocument.open`.
@@ -114,6 +117,7 @@ class LinkedRoom(SeparateRoom):
         Raises:
             HTTPError: the file can't be read.
             ServiceUnavailable: the document is at the Y.js server alone, which does not answer.
+                Or the file is on a shared volume, and this user may not enter it there.
         """
         if self._stopping is not None:
             raise ServiceUnavailable("It is being closed. Open it again.")
@@ -128,7 +132,7 @@ class LinkedRoom(SeparateRoom):
             # room that is half open.
             self.log.exception("Room %s can't be opened", self.room_id)
             self._stopping = asyncio.create_task(self._stop())
-            raise ServiceUnavailable("It can't be opened now. See the log.") from error
+            raise _for_the_browser(error) from error
 
     async def _open(self) -> None:
         await self._wait_for_predecessor()
@@ -266,6 +270,12 @@ class LinkedRoom(SeparateRoom):
         except (HTTPError, OSError) as error:
             self.log.error("%s was changed outside, and can't be read: %s", self._file.path, error)
 
+    def _tell_rooms_of_the_file(self) -> None:
+        """A notebook and its text are two documents: to the one, what the other saved is a change from outside."""
+        for room in self.linking.rooms.values():
+            if room is not self and room._file is self._file:
+                self.create_task(room._on_outofband_change())
+
     async def _on_filepath_change(self) -> None:
         super()._on_filepath_change()
         try:
@@ -294,6 +304,25 @@ class LinkedRoom(SeparateRoom):
         self._drops_history = True
         await self.linking.delete_room(self)
 
+    async def _file_is_missing(self) -> None:
+        """Another server may have moved or deleted the file that all have."""
+        document_id = self.linked.file.document_id
+        assert document_id is not None
+        described = await self.linking.client.document(document_id)
+        if "closed_reason" in described:
+            await self.file_deleted()
+            return
+        place = VolumePath(described.get("volume", ""), described.get("volume_path", ""))
+        path = self.linking.mounts.path_of(place)
+        if path is not None and path != self._file.path and self.linking.mounts.exists(path):
+            self.log.info("%s was moved to %s by another server.", self._file.path, path)
+            self.linking.follow_move(self._file.path, path)
+
+    async def file_moved_away(self) -> None:
+        """The file has left its home or its volume: where it is now, it is another document."""
+        self.saver.give_up()
+        await self._close_for_good("The file was moved elsewhere.")
+
     async def file_deleted(self) -> None:
         """The file is gone: so is the room. The document stays with the others."""
         self.saver.give_up()
@@ -318,6 +347,22 @@ _ENDED = {
     "removed": "You take part no longer. This copy is yours, and no longer shared.",
     "deleted": "The document was deleted. This copy is yours, and no longer shared.",
 }
+
+
+# By the code of what is raised. A close frame has 123 bytes, and upstream puts 74 around them.
+_SENTENCES = {
+    "not_in_group": "You may not enter this shared volume.",
+    "unknown_volume": "The service does not know this shared volume.",
+    "file_unknown": "It was changed: a participant must open it first.",
+    "known_here": "It is known here under another name.",
+    "volume_offline": "The collaboration service does not answer.",
+}
+
+
+def _for_the_browser(error: Exception) -> ServiceUnavailable:
+    """What a browser is told of why a room can't be opened; the log has all of it."""
+    code = error.code if isinstance(error, ServiceError) else ""
+    return ServiceUnavailable(_SENTENCES.get(code, "It can't be opened now. See the log."))
 
 
 def _ask_to_reload(client: Any, text: str) -> None:

@@ -7,9 +7,11 @@ non-public that is leaned on, here and in `rooms.py`, is pinned by `tests/unit/t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from uuid import uuid4
 
 import jupyter_server_ydoc.app
@@ -20,7 +22,9 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import ensure_async
 from jupyter_server_ydoc.app import YDocExtension
 from jupyter_server_ydoc.handlers import YDocWebSocketHandler
+from jupyter_server_ydoc.loaders import FileLoader
 from jupyter_server_ydoc.rooms import DocumentRoom
+from pycrdt.store import BaseYStore
 from pycrdt.websocket import YRoom
 from tornado.web import HTTPError
 
@@ -31,6 +35,7 @@ from .rooms import LinkedRoom
 _MAKES_ROOMS: tuple[ModuleType, ...] = (jupyter_server_ydoc.app, jupyter_server_ydoc.handlers)
 # `~=3.0`: a new major version moves what is leaned on.
 TESTED_VERSIONS = "3."
+LINKED_FORMATS = ("json", "text")
 
 
 class GuardedRoomHandler(YDocWebSocketHandler):
@@ -86,9 +91,42 @@ def find_extension(serverapp: ServerApp) -> YDocExtension:
     return next(iter(found))
 
 
-def link_rooms(linking: Linking) -> None:
-    """From now on every document room of this process is linked."""
-    use_rooms(type("LinkedRoom", (LinkedRoom,), {"linking": linking}))
+class _LinkedOrStock(type(LinkedRoom)):  # type: ignore[misc]
+    """Makes a room linked, or leaves it to upstream; to upstream's questions both are document rooms."""
+
+    stock_store: Callable[..., BaseYStore]
+
+    def __call__(
+        cls,
+        room_id: str,
+        file_format: str,
+        file_type: str,
+        file: FileLoader,
+        logger: Any,
+        store: Any,
+        *rest: Any,
+        **more: Any,
+    ) -> DocumentRoom:
+        if file_format in LINKED_FORMATS:
+            return super().__call__(room_id, file_format, file_type, file, logger, store, *rest, **more)
+        # A history of its own: upstream leaves the format out of its name, and would load the text room's.
+        store = cls.stock_store(path=f".{file_format}.{file_type}:{file.file_id}.y")
+        return DocumentRoom(room_id, file_format, file_type, file, logger, store, *rest, **more)
+
+    def __instancecheck__(cls, room: Any) -> bool:
+        return isinstance(room, DocumentRoom)
+
+
+def link_rooms(linking: Linking, stock_store: Callable[..., BaseYStore]) -> None:
+    """From now on every document room of this process is linked, but for those of binary files (`base64:`): what
+    merges lines would make nonsense of them. They stay as upstream keeps them.
+
+    Args:
+        linking: of this server.
+        stock_store: upstream's store, for the rooms that are left to it.
+    """
+    parts = {"linking": linking, "stock_store": staticmethod(stock_store)}
+    use_rooms(_LinkedOrStock("LinkedRoom", (LinkedRoom,), parts))
 
 
 def use_rooms(room_class: type[DocumentRoom]) -> None:

@@ -159,6 +159,8 @@ class Admission:
         rights, name, _ = await self._server.database.run(_look_up, document_id, stamp)
         if document_id not in rights.generations:
             raise DocumentNotFound(f"There is no document {document_id}.")
+        if (reason := rights.closed.get(document_id)) is not None:
+            raise Refused(CloseCode.NO_DOCUMENT, f"The session is over: {reason}")
         if (permissions := rights.permissions.get((document_id, user.username))) is None:
             raise Refused(CloseCode.NO_RIGHT, "You are not a participant of this document.")
         room = await self._server.rooms.open(document_id)

@@ -179,6 +179,17 @@ class Room:
         await self.document.take(update, logged=True)
         return True
 
+    async def require_whole(self, update: bytes) -> None:
+        """Refuse an update of which something would wait for an edit that is not here.
+
+        Raises:
+            ProtocolError: it would, or it is no Yjs update.
+        """
+        trial: Doc = Doc()
+        await apply_in_pieces(trial, await self.state(), lambda piece: apply(trial, piece))
+        if not await apply_in_pieces(trial, update, lambda piece: apply(trial, piece)):
+            raise protocol.ProtocolError("Something that this update needs is not in the document.")
+
     async def state(self) -> bytes:
         """The whole document, as one update."""
         await self.document.at_rest()

@@ -26,6 +26,7 @@ from .metrics import Metrics
 from .yjs_admission import Admission, HubTokens
 from .yjs_connection import Connection
 from .yjs_endpoints import HealthHandler, LiveHandler, MetricsHandler, ReadyHandler
+from .yjs_files import FileHandler
 from .yjs_handlers import DocumentHandler
 from .yjs_limits import ConnectionCount
 from .yjs_replicas import Replicas
@@ -94,6 +95,7 @@ class YjsServer:
         application = Application(
             [
                 (r"/doc/([^/]+)", DocumentHandler, {"server": self}),
+                (r"/doc/([^/]+)/file", FileHandler, {"server": self}),
                 (r"/health", HealthHandler, {"server": self}),
                 (r"/ready", ReadyHandler, {"server": self}),
                 (r"/live", LiveHandler),

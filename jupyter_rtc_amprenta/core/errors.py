@@ -14,7 +14,9 @@
     │   ├── VersionNotFound         the document has no such version
     │   ├── DocumentLeased          another server writes this document (direct mode)
     │   ├── LeaseLost               another server has taken the document over (direct mode)
-    │   └── DocumentTooLarge        over RTC_MAX_DOCUMENT_BYTES
+    │   ├── DocumentTooLarge        over RTC_MAX_DOCUMENT_BYTES
+    │   ├── FileHeld                another server saves the file of this document
+    │   └── FileChanged             the file holds what none of its servers wrote
     ├── ContentError                a file's content is not of its type's form
     ├── ProtocolError               a frame is no y-websocket message
     ├── TokenError                  a token is malformed, expired, or not for this audience
@@ -90,6 +92,14 @@ class DocumentTooLarge(DocumentError):
     """The document is over its size limit."""
 
 
+class FileHeld(DocumentError):
+    """Another server saves the file."""
+
+
+class FileChanged(DocumentError):
+    """The file holds what none of its servers wrote."""
+
+
 class ContentError(RtcError):
     """The content is not of the form that its file type asks for."""
 
@@ -116,12 +126,14 @@ class ServiceError(RtcError):
     Attributes:
         status: the HTTP status of the answer, 0 where there was none.
         code: the stable, machine-readable code of the answer, or "".
+        detail: what the answer said, for people; without the place that gave it.
     """
 
-    def __init__(self, message: str, status: int = 0, code: str = "") -> None:
+    def __init__(self, message: str, status: int = 0, code: str = "", detail: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.detail = detail or message
 
 
 class ServiceUnavailable(ServiceError):

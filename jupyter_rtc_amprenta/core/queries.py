@@ -23,7 +23,7 @@ from .errors import (
     RtcError,
 )
 from .queries_history import Entry, History, read_history  # noqa: F401 - one door to the log
-from .schema import now, participants, users, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
+from .schema import now, participants, sessions, users, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
 
 # PostgreSQL's NOTIFY: ids only, never bytes. Y.js servers beside each other listen to it.
 CHANNEL = "rtc_updates"
@@ -242,6 +242,11 @@ def rename_document(connection: Connection, document_id: str, new_id: str) -> No
     connection.execute(yjs_documents.delete().where(yjs_documents.c.document_id == document_id))
 
 
+def remove_history(connection: Connection, document_id: str) -> None:
+    """Remove a history wholly."""
+    connection.execute(yjs_documents.delete().where(yjs_documents.c.document_id == document_id))
+
+
 def append_first(
     connection: Connection, pending: Pending, keys: EncryptionKeys = PLAIN, max_document_bytes: int = 0
 ) -> bool:
@@ -309,10 +314,12 @@ class DocumentRights:
     Attributes:
         generations: by document; a document that is not in it does not exist.
         permissions: by (document, user); who is not in it may do nothing.
+        closed: why a document's session is over, by document.
     """
 
     generations: dict[str, int]
     permissions: dict[tuple[str, str], str]
+    closed: dict[str, str]
 
 
 def document_rights(connection: Connection, document_ids: Sequence[str]) -> DocumentRights:
@@ -323,9 +330,13 @@ def document_rights(connection: Connection, document_ids: Sequence[str]) -> Docu
     permissions = connection.execute(
         select(person.document_id, person.username, person.permissions).where(person.document_id.in_(ids))
     )
+    over = select(sessions.c["document_id", "closed_reason"]).where(
+        sessions.c.document_id.in_(ids), sessions.c.closed_at.is_not(None)
+    )
     return DocumentRights(
         {row.document_id: row.generation for row in generations},
         {(row.document_id, row.username): row.permissions for row in permissions},
+        {row.document_id: row.closed_reason for row in connection.execute(over)},
     )
 
 

@@ -70,6 +70,13 @@ def read_only_files(connection: Connection) -> dict[str, str]:
     return {row.room_id: row.path for row in rows}
 
 
+def files_at(connection: Connection, path: str) -> list[LocalFile]:
+    """The file at a path, or all in the folder of that path."""
+    rows = connection.execute(select(local_files)).all()
+    files = [LocalFile(**row._mapping) for row in rows]
+    return [file for file in files if f"{file.path}/".startswith(f"{path}/")]
+
+
 def move_files(connection: Connection, path: str, new_path: str) -> None:
     """A file, or a folder with all in it, has another path now."""
     rows = connection.execute(select(local_files.c.room_id, local_files.c.path)).all()

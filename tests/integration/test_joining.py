@@ -18,8 +18,10 @@ from jupyter_rtc_amprenta import joinpages
 from jupyter_rtc_amprenta.core import settings
 from jupyter_rtc_amprenta.core.errors import DatabaseUnavailable, DocumentTooLarge, ServiceError
 from jupyter_rtc_amprenta.core.protocol import EMPTY_UPDATE
+from jupyter_rtc_amprenta.core.volumes import SharedVolume
 from jupyter_rtc_amprenta.joining import CopyLeft, join
 from jupyter_rtc_amprenta.localstore import LocalStore
+from jupyter_rtc_amprenta.mounts import Mounts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -204,3 +206,18 @@ async def test_a_copy_that_is_shared_no_longer_is_said_to_be_and_can_be_again(ho
     assert (left.value.path, left.value.ended) == (path, "removed")
     home.client.refusal = None
     assert await home.join() == path
+
+
+async def test_a_file_on_a_volume_that_this_server_has_is_not_copied(home: Home, tmp_path: Path) -> None:
+    volume = tmp_path / "elsewhere"
+    volume.mkdir()
+    (volume / "notes.md").write_text("all of ours")
+    volumes = {"team": SharedVolume("team", str(volume), ())}
+    home.linking.mounts = Mounts(home.folder, "home", volumes, True)
+    home.client.holds("markdown", "team/notes.md", "all of ours")
+    home.client.described |= {"volume": "team", "volume_path": "notes.md"}
+    assert await home.join() == "elsewhere/notes.md"
+    assert not (home.folder / "Shared with me").exists()
+    # Who does not have the volume gets a copy, as of any document.
+    home.linking.mounts = Mounts(home.folder, "home", {}, True)
+    assert await home.join() == "Shared with me/notes.md"

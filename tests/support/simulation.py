@@ -38,6 +38,7 @@ from jupyter_rtc_amprenta.demo.ports import any_free_port
 from jupyter_rtc_amprenta.filewriting import guard_writes
 from jupyter_rtc_amprenta.homeid import read_home_id
 from jupyter_rtc_amprenta.localstore import LocalStore
+from jupyter_rtc_amprenta.mounts import Mounts
 from jupyter_rtc_amprenta.rooms import LinkedRoom, Linking
 from jupyterhub_service.yjs_server import YjsServer
 
@@ -59,7 +60,9 @@ class PlayedService(ServiceClient):
         self._yjs_url = f"ws://127.0.0.1:{self._hub.next_port()}"
         return super().document_url(document_id)
 
-    async def register(self, volume: str, room_id: str, kind: str, path: str, title: str) -> Registration:
+    async def register(
+        self, volume: str, room_id: str, kind: str, path: str, title: str, digest: str = ""
+    ) -> Registration:
         new = NewSession(
             f"{kind}_{self._user}{self._hub.tag}", self._user, volume, room_id, kind, path, title
         )
@@ -89,7 +92,7 @@ def _register(connection: Any, new: NewSession) -> str:
 
 
 def _is_known(connection: Any, new: NewSession) -> bool:
-    return queries_people._session_of_file(connection, new) is not None
+    return queries_people.session_of_file(connection, new) is not None
 
 
 def _give(connection: Any, document_id: str, user: str, permissions: str | None) -> None:
@@ -116,6 +119,7 @@ class Hub:
         self.keyring = Keyring([new_private_key()])
         self.ports = [any_free_port() for _ in range(replicas)]
         self.tasks: dict[str, set[asyncio.Task[Any]]] = {}
+        self.settings: dict[str, Any] = {}
         self._running: dict[int, YjsServer] = {}
         self._turn = count()
         asyncio.get_running_loop().set_task_factory(self._make_task)
@@ -138,7 +142,8 @@ class Hub:
 
     async def start(self, replica: int = 0) -> None:
         if replica not in self._running:
-            chosen = settings.read({}, yjs_server_host="127.0.0.1", yjs_server_port=self.ports[replica])
+            place = {"yjs_server_host": "127.0.0.1", "yjs_server_port": self.ports[replica]}
+            chosen = settings.read({}, **place, **self.settings)
             self._running[replica] = YjsServer(chosen, Database(self.database_url), lambda: self.keyring)
             await self.run_in(f"yjs{replica}", self._running[replica].start())
 
@@ -207,6 +212,16 @@ class Server:
     @property
     def file(self) -> Path:
         return self.home / self.path
+
+    @property
+    def store_path(self) -> Path:
+        return self.home / ".jupyter" / "rtc_rooms.db"
+
+    def mounts(self) -> Mounts:
+        return Mounts(self.home, read_home_id(self.home), {}, True)
+
+    def client(self) -> PlayedService:
+        return PlayedService(self.hub, self.user)
 
     @property
     def is_running(self) -> bool:
@@ -289,9 +304,9 @@ class Server:
         guard_writes(manager)
         self.linking = Linking(
             settings=settings.read({}, open_timeout=2.0),
-            home_id=read_home_id(self.home),
+            mounts=self.mounts(),
             store=store,
-            client=PlayedService(self.hub, self.user),
+            client=self.client(),
             contents_manager=lambda: manager,
             owner=self.user,
             on_clients=lambda: None,
@@ -300,6 +315,7 @@ class Server:
             joining=asyncio.Lock(),
             forget_tabs=self._forget_tabs,
             tabs_session=lambda: self.session,
+            follow_move=ids.move,
             delete_room=LinkedRoom.stop,
             rooms={},
         )
@@ -310,7 +326,7 @@ class Server:
         self.session = uuid4().hex
 
     def _new_store(self) -> LocalStore:
-        return LocalStore(self.home / ".jupyter" / "rtc_rooms.db")
+        return LocalStore(self.store_path)
 
     def _file_ids(self) -> ArbitraryFileIdManager:
         return ArbitraryFileIdManager(root_dir=str(self.home), db_path=str(self.home / ".ids.db"))

@@ -18,6 +18,8 @@ class Pipe:
     """
 
     path = "tab"
+    # Nobody in particular.
+    current_user = None
 
     def __init__(self, session: str) -> None:
         self._session = session

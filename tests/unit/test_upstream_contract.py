@@ -33,6 +33,7 @@ from jupyter_server_ydoc.app import YDocExtension
 from jupyter_server_ydoc.handlers import DocSessionHandler, TimelineHandler, YDocWebSocketHandler
 from jupyter_server_ydoc.loaders import FileLoader
 from jupyter_server_ydoc.rooms import DocumentRoom
+from jupyter_server_ydoc.stores import SQLiteYStore
 from jupyter_server_ydoc.test_utils import FakeEventLogger, FakeFileIDManager
 from jupyter_server_ydoc.utils import (
     LogLevel,
@@ -234,7 +235,7 @@ def test_a_handler_makes_its_room_in_prepare_where_strangers_are_sent_away_first
 def test_our_room_stands_where_upstreams_stood_and_is_taken_away_again() -> None:
     linking: Any = SimpleNamespace()
     try:
-        upstream.link_rooms(linking)
+        upstream.link_rooms(linking, SQLiteYStore)
         for module in (jupyter_server_ydoc.app, jupyter_server_ydoc.handlers):
             assert issubclass(module.DocumentRoom, LinkedRoom) and module.DocumentRoom.linking is linking
         assert issubclass(jupyter_server_ydoc.app.YDocWebSocketHandler, YDocWebSocketHandler)
