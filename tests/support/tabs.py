@@ -19,6 +19,9 @@ class Pipe:
 
     path = "tab"
 
+    # A visitor whom nobody knows: who edits is told of the server's owner alone.
+    current_user = None
+
     def __init__(self, session: str) -> None:
         self._session = session
         self._to_room: asyncio.Queue[bytes | None] = asyncio.Queue()
