@@ -261,9 +261,7 @@ class RevokeHandler(RuleHandler):
 
     async def post(self) -> None:
         """Refuse one, or all of the caller's."""
-        self.identity.require_person()
-        token = bodies.revocation_body(self.optional_body())
-        await self.rules.jwts.revoke(self.identity.actor, token)
+        await self.rules.jwts.revoke(self.identity, bodies.revocation_body(self.optional_body()))
         self.set_status(204)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -14,6 +15,9 @@ from jupyter_rtc_amprenta.core.tokens import Keyring, Stamp
 
 from .errors import BadRequest, Forbidden
 from .issuers import Issuers
+
+if TYPE_CHECKING:
+    from .auth import Identity
 
 
 class Jwts:
@@ -43,7 +47,7 @@ class Jwts:
             raise TokenError("The token was revoked.")
         return stamp.username
 
-    async def revoke(self, actor: Actor, token: str | None) -> None:
+    async def revoke(self, identity: Identity, token: str | None) -> None:
         """Refuse a token of the caller's from now on, or all that were made for them until now.
 
         Connections that a document token has opened end within seconds.
@@ -53,10 +57,15 @@ class Jwts:
 
         Raises:
             BadRequest: it is not valid here anyway, or has no `jti` by which to tell it from others.
-            Forbidden: it is somebody else's.
+            Forbidden: it is somebody else's; a server asks; or somebody with a token of ours asks for all of them, who
+                could so keep its owner away for as long as it is valid.
             Unavailable, DatabaseUnavailable.
         """
+        identity.require_person()
+        actor = identity.actor
         if token is None:
+            if not identity.by_hub:
+                raise Forbidden("hub_token_required", "To refuse all tokens takes a token of the Hub.")
             await self._database.run(_revoke_all, actor)
             return
         try:

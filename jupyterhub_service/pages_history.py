@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import quote
 
 from . import bodies
@@ -47,7 +48,8 @@ class VersionPage(PageHandler):
         """
         detail = await self.rules.collaboration.session(self.identity, document_id)
         version = await self.rules.history.show(self.identity, document_id, version_id)
-        blocks, is_cut = preview(version["content"], version["document_type"])
+        # In a thread: to read a large notebook takes a while.
+        blocks, is_cut = await asyncio.to_thread(preview, version["content"], version["document_type"])
         self.show(
             "version.html",
             status,

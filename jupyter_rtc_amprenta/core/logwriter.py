@@ -25,20 +25,22 @@ _LONGEST_RETRY_SECONDS = 5.0
 # An outage shorter than this is `degraded`: a restart, a fail-over. Longer, and somebody should look.
 FAILING_AFTER_SECONDS = 30.0
 
-Commit = Callable[[list[Pending]], Awaitable[dict[str, list[int] | RtcError]]]
+Commit = Callable[[list[Pending], bool], Awaitable[dict[str, list[int] | RtcError]]]
 
 
 @dataclass
 class _Waiting:
     pending: Pending
     committed: asyncio.Future[int]
+    # Whether an earlier try may have committed it.
+    tried: bool = False
 
 
 class LogWriter:
     """Commits updates in the order in which they were submitted, as often as it takes.
 
     Args:
-        commit: appends a batch in one transaction; see `queries.append`.
+        commit: appends a batch, told whether an earlier try may have appended some of it; see `queries.append`.
         max_pending_bytes: the bound on what waits; 0: none.
         spool: where it waits on the disk too while the database is away; None: nowhere.
     """
@@ -133,6 +135,8 @@ class LogWriter:
             left, self._left = self._left, []
             for pending in left + [waiting.pending for waiting in waiting]:
                 self._enqueue(pending)
+            for kept in self._queue:
+                kept.tried = True
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._write())
 
@@ -168,7 +172,10 @@ class LogWriter:
         return batch
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        outcome = await self._until_it_answers([waiting.pending for waiting in batch])
+        again = any(waiting.tried for waiting in batch)
+        for waiting in batch:
+            waiting.tried = True
+        outcome = await self._until_it_answers([waiting.pending for waiting in batch], again)
         positions = {name: iter(result) for name, result in outcome.items() if isinstance(result, list)}
         refused: list[Pending] = []
         for waiting in batch:
@@ -195,18 +202,18 @@ class LogWriter:
             self._spooled = 0
             await asyncio.to_thread(self._spool.clear)
 
-    async def _until_it_answers(self, batch: list[Pending]) -> dict[str, list[int] | RtcError]:
+    async def _until_it_answers(self, batch: list[Pending], again: bool) -> dict[str, list[int] | RtcError]:
         delay = _FIRST_RETRY_SECONDS
         while True:
             try:
-                outcome = await self._commit_batch(batch)
+                outcome = await self._commit_batch(batch, again)
             except DatabaseUnavailable as error:
                 if self._down_since is None:
                     self._down_since = time.monotonic()
                     log.warning("%s Edits wait and are tried again: %s", error, error.__cause__)
                 # Jitter: all processes of a deployment lose the database at the same moment.
                 await self._pause(delay * random.uniform(0.5, 1.0))
-                delay = min(2 * delay, _LONGEST_RETRY_SECONDS)
+                delay, again = min(2 * delay, _LONGEST_RETRY_SECONDS), True
             except DatabaseError as error:
                 log.error("The database refuses a batch of %d updates: %s", len(batch), error.__cause__)
                 return await self._one_by_one(batch, error)
@@ -241,7 +248,7 @@ class LogWriter:
             return dict.fromkeys(documents, refusal)
         outcome: dict[str, list[int] | RtcError] = {}
         for document_id in documents:
-            outcome |= await self._until_it_answers([p for p in batch if p.document_id == document_id])
+            outcome |= await self._until_it_answers([p for p in batch if p.document_id == document_id], True)
         return outcome
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ARRAY, Connection, Row, Text, bindparam, func, insert, select, update
@@ -137,7 +136,11 @@ def _append_to_document(
     rows: list[dict[str, Any]] = []
     if new:
         time = now()
-        rows = [_row(pending, document.generation, document.seq + n, keys, time) for n, pending in enumerate(new, 1)]
+        at = {"generation": document.generation, "created_at": time}
+        rows = [
+            row_of(pending, document.generation, keys) | at | {"seq": document.seq + n}
+            for n, pending in enumerate(new, 1)
+        ]
         connection.execute(insert(yjs_updates), rows)
         values = {
             "seq": document.seq + len(new),
@@ -185,7 +188,8 @@ def has_tail(connection: Connection, document_id: str, size: int) -> bool:
     return bool(connection.execute(query).scalar())
 
 
-def _row(pending: Pending, generation: int, seq: int, keys: EncryptionKeys, time: datetime) -> dict[str, Any]:
+def row_of(pending: Pending, generation: int, keys: EncryptionKeys) -> dict[str, Any]:
+    """An update as it is kept, but for its position and time."""
     place = (pending.document_id, generation, pending.writer, pending.writer_seq)
     payload, key_id = keys.seal(pending.payload, pending.document_id, update_place(*place))
     metadata = pending.metadata
@@ -193,14 +197,11 @@ def _row(pending: Pending, generation: int, seq: int, keys: EncryptionKeys, time
         metadata, _ = keys.seal(metadata, pending.document_id, metadata_place(*place))
     return {
         "document_id": pending.document_id,
-        "generation": generation,
-        "seq": seq,
         "writer": pending.writer,
         "writer_seq": pending.writer_seq,
         "payload": payload,
         "metadata": metadata,
         "key_id": key_id,
-        "created_at": time,
     }
 
 

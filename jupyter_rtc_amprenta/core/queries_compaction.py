@@ -59,6 +59,12 @@ def last_before(connection: Connection, document_id: str, generation: int, time:
     return connection.execute(query.where(table.created_at < time)).scalar() or 0
 
 
+def appended_at(connection: Connection, document_id: str, generation: int, seq: int) -> datetime:
+    """When the update at a position was appended, which is kept."""
+    query = select(yjs_updates.c.created_at).filter_by(document_id=document_id, generation=generation, seq=seq)
+    return connection.execute(query).scalar_one()
+
+
 def snapshot_positions(connection: Connection, document_id: str, generation: int) -> set[int]:
     """Where there are snapshots."""
     query = select(yjs_snapshots.c.seq).filter_by(document_id=document_id, generation=generation)

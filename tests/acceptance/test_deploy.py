@@ -200,6 +200,33 @@ def test_the_images_packages_exist_in_debian(containers):
     assert "Candidate: (none)" not in shown
 
 
+def test_docker_s_own_client_understands_what_the_hub_asks_for(containers):
+    """The Hub's image makes of its configuration what it would send to Docker for a user's container."""
+    code = """if True:
+        import json, docker
+        from dockerspawner import DockerSpawner
+        from jupyterhub.app import JupyterHub
+        hub = JupyterHub()
+        hub.load_config_file("CONFIG")
+        spawner = DockerSpawner(config=hub.config)
+        client = docker.APIClient(base_url="unix:///nowhere", version="1.44")
+        print(json.dumps([
+            client.create_host_config(mem_limit=spawner.mem_limit, **spawner.extra_host_config),
+            spawner.volumes, spawner.network_name, spawner.image, spawner.notebook_dir,
+        ]))
+    """.replace("CONFIG", str(containers.images["jupyterhub"].path("/etc/jupyterhub/jupyterhub_config.py")))
+    asked = containers.run("jupyterhub", "python", "-c", code)
+    assert asked.returncode == 0, asked.stderr
+    host, volumes, network, image, folder = json.loads(asked.stdout.splitlines()[-1])
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["Memory"] == 2 * 2**30
+    assert host["ExtraHosts"] == ["host.docker.internal:host-gateway"]
+    assert volumes == {"jupyterhub-user-{username}": "/home/jovyan"}
+    assert (network, image) == ("jupyterhub-network", containers.services["singleuser"]["image"])
+    assert folder == "/home/jovyan/work"
+
+
 def test_no_image_runs_as_root(containers):
     assert {image.user for image in containers.images.values()} == {"1000"}
 

@@ -203,6 +203,13 @@ def test_alice_invites_bob_who_accepts_and_lands_in_the_notebook(
     bob.page.wait_for_url("**/lab/tree/Shared%20with%20me/**", timeout=SLOW)
     expect(bob.page.locator(".jp-Notebook h1", has_text=title)).to_be_visible(timeout=SLOW)
 
+    # From the notebook a button leads to its page, too.
+    with alice.context.expect_page() as opened:
+        lab.get_by_role("button", name="Invite…").click(timeout=SOON)
+    expect(opened.value.get_by_role("heading", level=1)).to_have_text(title, timeout=SOON)
+    assert opened.value.url == alice.page.url
+    opened.value.close()
+
     person = alice.page.locator("#people li", has_text="bob")
     expect(person).to_contain_text("here now", timeout=SOON)
     expect(alice.page.locator("#activity")).to_contain_text("bob joined the session", timeout=SOON)
@@ -220,6 +227,17 @@ def test_alice_invites_bob_who_accepts_and_lands_in_the_notebook(
     hers.wait_for_url("**/user/alice/lab/**", timeout=SLOW)
     expect(hers.locator(".jp-Notebook h1", has_text=title)).to_be_visible(timeout=SLOW)
     hers.close()
+
+    # What is restored comes to both, where they are.
+    document_id = alice.page.url.rpartition("/")[2]
+    kept = alice.person.call("POST", f"/sessions/{document_id}/history", json={"label": "As it was"}).json()
+    type_into_code(lab, "# a mistake")
+    expect(bob.page.locator(CODE)).to_contain_text("# a mistake", timeout=SOON)
+    restored = alice.person.call("POST", f"/sessions/{document_id}/history/{kept['version_id']}/restore")
+    assert restored.status_code == 200, restored.text
+    for page in (lab, bob.page):
+        expect(page.locator(CODE)).not_to_contain_text("# a mistake", timeout=SOON)
+    expect(alice.page.locator("#activity")).to_contain_text("alice restored the version “As it was”", timeout=SOON)
 
     # What she decides is felt where he is: a reader's typing arrives nowhere, while he sees hers.
     his.goto(alice.page.url)

@@ -151,6 +151,15 @@ MATRIX = [
     ("DELETE", "/sessions/{own}/links/{link}", 204, 403, 204, 401, 401),
     ("GET", "/links/{token}", 200, 403, 200, 200, 401),
     ("POST", "/links/{token}/accept", 200, 403, 200, 401, 401),
+    ("GET", "/sessions/{own}/history", 200, 403, 200, 200, 401),
+    ("POST", "/sessions/{own}/history", 201, 403, 201, 401, 401),
+    ("GET", "/sessions/{own}/history/{version}", 200, 403, 200, 200, 401),
+    ("PATCH", "/sessions/{own}/history/{version}", 200, 403, 200, 401, 401),
+    ("POST", "/sessions/{own}/history/{version}/restore", 200, 403, 200, 401, 401),
+    ("GET", "/users", 200, 403, 200, 200, 401),
+    ("GET", "/admin/users", 403, 403, 403, 403, 401),
+    ("GET", "/admin/users/alice", 403, 403, 403, 403, 401),
+    ("GET", "/admin/sessions/{own}", 403, 403, 403, 403, 401),
     ("GET", "/admin/sessions", 403, 403, 403, 403, 401),
     ("GET", "/admin/counts", 403, 403, 403, 403, 401),
     ("GET", "/admin/audit", 403, 403, 403, 403, 401),
@@ -161,6 +170,7 @@ MATRIX = [
     ("DELETE", "/admin/users/alice", 403, 403, 403, 401, 401),
     ("POST", "/token", 200, 403, 403, 401, 401),
     ("POST", "/token {own}", 200, 200, 200, 401, 401),
+    ("POST", "/token/revoke {jwt}", 204, 403, 204, 401, 401),
     ("POST", "/presence", 403, 200, 403, 401, 401),
 ]
 KINDS = ("person", "server", "jwt", "cookie", "nobody")
@@ -168,8 +178,13 @@ KINDS = ("person", "server", "jwt", "cookie", "nobody")
 
 def prepared(alice: Caller, method: str, path: str) -> tuple[str, Any]:
     """The path and the body of a request that is well-formed, on a new document of alice's."""
-    own = register(alice).json()["document_id"]
-    ids = {"own": own, "invite": "", "link": "", "token": ""}
+    # A version of a text can be shown before anything was written; a notebook is none yet.
+    kind = {"document_type": "text"} if "history" in path else {}
+    own = register(alice, **kind).json()["document_id"]
+    ids = {"own": own, "invite": "", "link": "", "token": "", "version": ""}
+    if "{version}" in path:
+        made = alice("POST", f"/sessions/{own}/history", json={"label": "x"})
+        ids["version"] = made.json()["version_id"]
     if "{invite}" in path:
         invited = alice("POST", f"/sessions/{own}/invite", json={"username": "bob"})
         ids["invite"] = invited.json()["invite_id"]
@@ -180,11 +195,16 @@ def prepared(alice: Caller, method: str, path: str) -> tuple[str, Any]:
         "/presence": {"documents": []},
         "/documents": {"volume": "v", "file_id": uuid4().hex, "document_type": "text", "path": "a.txt"},
         "/token {own}": {"document_id": own},
+        "/sessions/{own}/history": {"label": "x"},
         "/sessions/{own}/invite": {"username": "bob"},
         "/admin/users/alice/rename": {"username": "alison"},
     }
-    body = {"permissions": "read-only", "owner": "alice"} if method == "PATCH" else bodies.get(path)
-    return path.removesuffix(" {own}").format(**ids), body
+    body = bodies.get(path)
+    if method == "PATCH":
+        body = {"permissions": "read-only", "owner": "alice", "label": "x"}
+    if path.endswith(" {jwt}"):
+        body = {"token": alice("POST", "/token").json()["token"]}
+    return path.partition(" ")[0].format(**ids), body
 
 
 each_row = pytest.mark.parametrize("row", MATRIX, ids=lambda row: f"{row[0]} {row[1]}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import jwt
 import pytest
 import requests
 from sqlalchemy import Connection, func, select
-from support.rules import ALICE, BOB, ROOT, Rtc, refused
+from support.rules import ALICE, BOB, ROOT, Rtc, refused, server
 from support.service_process import Service
 from support.stub_hub import StubHub
 
@@ -40,22 +41,25 @@ async def is_refused(rtc: Rtc, token: str) -> bool:
 
 async def test_one_token_is_refused_and_the_others_go_on(rtc: Rtc) -> None:
     first, second = (rtc.keyring.api_token("alice", 60) for _ in range(2))
-    await rtc.jwts.revoke(ALICE.actor, first)
-    await rtc.jwts.revoke(ALICE.actor, first)
+    await rtc.jwts.revoke(ALICE, first)
+    await rtc.jwts.revoke(ALICE, first)
     assert await is_refused(rtc, first)
     assert not await is_refused(rtc, second)
 
 
 async def test_a_token_is_revoked_by_whose_it_is(rtc: Rtc) -> None:
     token = rtc.keyring.api_token("alice", 60)
-    assert await refused(rtc.jwts.revoke(BOB.actor, token), Forbidden) == "not_your_token"
-    assert await refused(rtc.jwts.revoke(BOB.actor, "a.b.c"), BadRequest) == "invalid_token"
+    assert await refused(rtc.jwts.revoke(BOB, token), Forbidden) == "not_your_token"
+    assert await refused(rtc.jwts.revoke(BOB, "a.b.c"), BadRequest) == "invalid_token"
     assert await rtc.jwts.username(token) == "alice"
 
 
 async def test_all_tokens_until_now_are_refused(rtc: Rtc) -> None:
+    by_token = replace(ALICE, by_hub=False)
+    assert await refused(rtc.jwts.revoke(by_token, None), Forbidden) == "hub_token_required"
+    assert await refused(rtc.jwts.revoke(server("alice"), None), Forbidden) == "person_required"
     before, bobs = rtc.keyring.api_token("alice", 60), rtc.keyring.api_token("bob", 60)
-    await rtc.jwts.revoke(ALICE.actor, None)
+    await rtc.jwts.revoke(ALICE, None)
     assert await is_refused(rtc, before)
     assert not await is_refused(rtc, bobs)
     # A token says in whole seconds when it was made.
@@ -69,12 +73,12 @@ async def test_tokens_of_other_issuers_are_refused_too(rtc: Rtc) -> None:
     claims = {"iss": "https://portal", "aud": "rtc", "sub": "alice", "exp": time.time() + 60}
     named, other = (jwt.encode(claims | {"jti": name}, SECRET, "HS256") for name in ("1", "2"))
     nameless = jwt.encode(claims, SECRET, "HS256")
-    await jwts.revoke(ALICE.actor, named)
+    await jwts.revoke(ALICE, named)
     with pytest.raises(TokenError, match="revoked"):
         await jwts.username(named)
     assert await jwts.username(other) == "alice"
-    assert await refused(jwts.revoke(ALICE.actor, nameless), BadRequest) == "token_without_jti"
-    await jwts.revoke(ALICE.actor, None)
+    assert await refused(jwts.revoke(ALICE, nameless), BadRequest) == "token_without_jti"
+    await jwts.revoke(ALICE, None)
     # It does not say when it was made: it may have been before.
     with pytest.raises(TokenError, match="revoked"):
         await jwts.username(nameless)
@@ -95,8 +99,8 @@ async def test_who_is_taken_out_has_no_token_left(rtc: Rtc, change: str) -> None
 
 async def test_what_is_about_expired_tokens_is_forgotten(rtc: Rtc) -> None:
     token = rtc.keyring.api_token("alice", 60)
-    await rtc.jwts.revoke(ALICE.actor, token)
-    await rtc.jwts.revoke(BOB.actor, None)
+    await rtc.jwts.revoke(ALICE, token)
+    await rtc.jwts.revoke(BOB, None)
 
     def count(connection: Connection) -> list[int]:
         tables = (revoked_tokens, token_cutoffs)

@@ -126,8 +126,9 @@ class Containers(HubUsers):
 
     def command(self, service: str) -> list[str]:
         """What is started: the image's entry point, and the command of Compose's or the image's."""
-        image, told = self.images.get(service), self.services[service].get("command")
-        command = [*image.entrypoint, *(told or image.cmd)] if image else told
+        image, told = self.images.get(service), self.services[service]
+        entrypoint = told.get("entrypoint") or (image.entrypoint if image else [])
+        command = [*entrypoint, *(told.get("command") or (image.cmd if image else []))]
         command = [self.localised(word) for word in command]
         return [image.rerooted(word) for word in command] if image else command
 

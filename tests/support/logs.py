@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 from collections.abc import Iterable
@@ -10,12 +11,27 @@ from typing import Any
 from pycrdt import Doc, Text
 
 from jupyter_rtc_amprenta.core.crypto import EncryptionKeys
+from jupyter_rtc_amprenta.core.database import Database
+from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.queries import History
 
 
 def new_keys(*key_ids: str) -> EncryptionKeys:
     """Fresh keys of these ids."""
     return EncryptionKeys.parse(",".join(f"{key_id}:{base64.b64encode(os.urandom(32)).decode()}" for key_id in key_ids))
+
+
+def append(url: str, document_id: str, update: bytes) -> None:
+    """Append an update to the log of a database."""
+
+    async def write() -> None:
+        database = Database(url, threads=1)
+        log = DocumentLog(database)
+        await log.append(document_id, update, 1)
+        await log.stop()
+        database.close()
+
+    asyncio.run(write())
 
 
 class Author:

@@ -178,7 +178,37 @@ def test_each_variable_of_the_example_is_one_that_something_reads() -> None:
     file = (FOLDER / "docker-compose.yml").read_text()
     assert {name for name in example if f"${{{name}:" not in file} == {"COMPOSE_PROFILES"}
     asked = set(re.findall(r"\$\{([A-Z_]+)", file))
-    assert asked - example == {"SINGLEUSER_IMAGE"}
+    assert asked <= example
+
+
+def test_a_port_of_one_s_own_reaches_everybody(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    make_env(folder, "operator")
+    services = resolved(folder, YJS_SERVER_PORT="4321")["services"]
+    server = services["yjs-server"]
+    assert (server["ports"][0]["published"], server["ports"][0]["target"]) == ("4321", 4321)
+    assert server["environment"]["YJS_SERVER_PORT"] == "4321"
+    assert services["jupyterhub"]["environment"]["YJS_SERVER_URL"] == "ws://yjs-server:4321"
+
+
+def test_more_variables_reach_whoever_reads_them(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    make_env(folder, "operator")
+    (folder / "rtc.env").write_text("RTC_DATABASE_URL=postgresql://elsewhere/rtc\n")
+    services = resolved(folder, *PROFILES)["services"]
+    told = {
+        name for name, service in services.items() if "RTC_DATABASE_URL" in (service.get("environment") or {})
+    }
+    assert told == {"migrate", "jupyterhub", "yjs-server", "yjs-server-2", "yjs-server-3"}
+
+
+def test_make_env_refuses_names_that_no_user_or_host_has(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    for wrong in (["al|ice"], ["operator", "https://hub.example.org"], []):
+        done = subprocess.run(["./make-env", *wrong], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.startswith("make-env: ")
+        assert not (folder / ".env").exists()
 
 
 # Images
@@ -357,10 +387,9 @@ def test_the_chart_s_hub_gets_the_service_by_its_extra_config() -> None:
     assert service["environment"]["RTC_YJS_IN_SERVICE"] == "false"
     assert {"PGHOST", "PGPASSWORD", "PGSSLMODE", "RTC_ENCRYPTION_KEYS"} <= set(service["environment"])
     told = c.Spawner.environment.to_dict()["update"]
-    assert told == {
-        "JUPYTER_COLLABORATION_YJS_URL": f"ws://{manifest('Service')['metadata']['name']}:1234",
-        "RTC_API_URL": service["url"],
-    }
+    assert told["JUPYTER_COLLABORATION_YJS_URL"] == f"ws://{manifest('Service')['metadata']['name']}:1234"
+    assert told["RTC_API_URL"] == service["url"]
+    assert not [name for name in told if name in taken]
 
 
 def test_the_chart_s_secrets_are_in_the_template() -> None:
