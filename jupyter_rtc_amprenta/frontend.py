@@ -41,7 +41,9 @@ def give_colours(identity_provider: IdentityProvider) -> None:
 
 def document_url(serverapp: ServerApp, path: str) -> str:
     """Where a file of this server is opened: in Notebook 7 where the server begins with it, else in JupyterLab."""
-    begins_with_notebook = serverapp.default_url.startswith(("/tree", "/notebooks", "/edit"))
+    # It has the base URL in front by the time that the server runs.
+    start_page = serverapp.default_url.removeprefix(serverapp.base_url).lstrip("/")
+    begins_with_notebook = start_page.startswith(("tree", "notebooks", "edit"))
     extensions = serverapp.extension_manager.extensions
     enabled = {name for name, extension in extensions.items() if extension.enabled}
     if "notebook" in enabled and (begins_with_notebook or "jupyterlab" not in enabled):

@@ -21,6 +21,9 @@ class Pipe:
     # Nobody in particular.
     current_user = None
 
+    # A visitor whom nobody knows: who edits is told of the server's owner alone.
+    current_user = None
+
     def __init__(self, session: str) -> None:
         self._session = session
         self._to_room: asyncio.Queue[bytes | None] = asyncio.Queue()

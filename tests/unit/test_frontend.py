@@ -46,11 +46,13 @@ def test_the_share_button_is_left_out_beside_what_is_left_out_already(before: An
         ("/lab", ["jupyterlab", "notebook"], "a b/x.ipynb", "/user/bob/lab/tree/a%20b/x.ipynb"),
         ("/tree", ["jupyterlab", "notebook"], "a b/x.ipynb", "/user/bob/notebooks/a%20b/x.ipynb"),
         ("/tree", ["jupyterlab", "notebook"], "x.py", "/user/bob/edit/x.py"),
+        ("/user/bob/tree", ["jupyterlab", "notebook"], "x.py", "/user/bob/edit/x.py"),
+        ("/user/bob/lab", ["jupyterlab", "notebook"], "x.py", "/user/bob/lab/tree/x.py"),
         ("/tree", ["jupyterlab"], "x.py", "/user/bob/lab/tree/x.py"),
         ("/", ["notebook"], "x.ipynb", "/user/bob/notebooks/x.ipynb"),
         ("/", [], "x.ipynb", "/user/bob/lab/tree/x.ipynb"),
     ],
-    ids=["jupyterlab", "notebook7", "notebook7-text", "no-notebook7", "no-lab", "neither"],
+    ids=["jupyterlab", "notebook7", "notebook7-text", "running", "running-lab", "no-notebook7", "no-lab", "neither"],
 )
 def test_a_document_opens_in_what_its_reader_uses(
     default_url: str, enabled: list[str], path: str, expected: str
