@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -88,6 +88,7 @@ class LinkedDocument:
         on_replaced: called when the document must be opened anew.
         on_rights_changed: called with what this server's user may do now, while the document is open.
         on_dropped: called before a history is dropped that browsers may hold.
+        keep_beside: keeps what is dropped as a copy beside the file.
         id_is_gone: whether a file id names no file any more.
     """
 
@@ -103,6 +104,7 @@ class LinkedDocument:
         on_replaced: Callable[[str], None],
         on_rights_changed: Callable[[str], None],
         on_dropped: Callable[[], None],
+        keep_beside: Callable[[Any], Awaitable[None]],
         id_is_gone: Callable[[str], bool],
     ) -> None:
         self.room_id = room_id
@@ -116,6 +118,7 @@ class LinkedDocument:
         self._open_timeout = open_timeout
         self._on_rights_changed = on_rights_changed
         self._on_dropped = on_dropped
+        self._keep_beside = keep_beside
         self._id_is_gone = id_is_gone
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
         self._log_generation = self._side_generation = 1
@@ -129,8 +132,6 @@ class LinkedDocument:
         self._generation = 0
         # A history that browsers may hold was dropped: who comes with it would bring all content a second time.
         self.was_reset = False
-        # What it showed, until it is kept beside.
-        self.dropped: Any = None
         self._seed: bytes | None = None
         self._shows_file = False
         self._noting: asyncio.Future[LocalFile] | None = None
@@ -245,7 +246,11 @@ class LinkedDocument:
         else:
             if self._kept.updates:
                 self._on_dropped()
-                self.dropped = self._content_of(self._kept.updates)
+                # First the copy: after a crash in between it is made again.
+                dropped = self._content_of(self._kept.updates)
+                if digest(dropped, self._on_disk.type) != self._on_disk.digest:
+                    # It is in no file yet: edits that were never accepted (rule 7).
+                    await self._keep_beside(dropped)
             self.file, self._log_generation = await self._store.reset(self.room_id)
             self._position = 0
             self.was_reset = bool(self._kept.updates)

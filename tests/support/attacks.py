@@ -237,6 +237,14 @@ class World:
     async def crash(self, server: Server, number: int) -> None:
         await server.crash()
 
+    async def crash_at_start(self, server: Server, number: int) -> None:
+        """The server is killed in the middle of opening the document."""
+        starting = asyncio.ensure_future(self._come_back(server))
+        await asyncio.wait([starting], timeout=number / 800)
+        await server.crash()
+        starting.cancel()
+        await asyncio.wait([starting])
+
     async def cut(self, server: Server, number: int) -> None:
         server.cut()
 
