@@ -79,6 +79,11 @@ class FileSaver:
         self._task: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
 
+    @property
+    def unsaved(self) -> bool:
+        """Whether the document holds what the file does not."""
+        return self._unsaved
+
     async def load(self) -> FileContent:
         """Read the file.
 
@@ -337,6 +342,7 @@ class FileSaver:
             try:
                 await self.save()
             except Exception as error:
+                self._unsaved = True
                 log.error(
                     "%s could not be saved: %s. Its edits are in the local store.",
                     self._linked.file.path,

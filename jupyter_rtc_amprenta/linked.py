@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ from .agreedrecord import AgreedRecord
 from .agreement import Agreement
 from .client import Credentials, ServiceClient
 from .core.causal import clocks
-from .core.content import document_type, title
+from .core.content import digest, document_type, title
 from .core.errors import ContentError, HistoryReplaced, ServiceError, ServiceUnavailable
 from .core.protocol import EMPTY_UPDATE, CloseCode
 from .core.queries import History
@@ -72,6 +72,7 @@ class LinkedDocument:
         on_rights_changed: called with what this server's user may do now, while the document is open.
         on_ended: called when this server's user takes part no longer, with `removed` or `deleted`.
         on_dropped: called before a history is dropped that browsers may hold.
+        keep_beside: keeps what is dropped as a copy beside the file.
         id_is_gone: whether a file id names no file any more.
         is_open: whether there is a room of this name.
 
@@ -93,6 +94,7 @@ class LinkedDocument:
         on_rights_changed: Callable[[str], None],
         on_ended: Callable[[str], None],
         on_dropped: Callable[[], None],
+        keep_beside: Callable[[Any], Awaitable[None]],
         id_is_gone: Callable[[str], bool],
         is_open: Callable[[str], bool],
     ) -> None:
@@ -110,6 +112,7 @@ class LinkedDocument:
         self._on_rights_changed = on_rights_changed
         self._on_ended = on_ended
         self._on_dropped = on_dropped
+        self._keep_beside = keep_beside
         self._id_is_gone = id_is_gone
         self._is_open = is_open
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
@@ -124,8 +127,6 @@ class LinkedDocument:
         self._generation = 0
         # A history that browsers may hold was dropped: who comes with it would bring all content a second time.
         self.was_reset = False
-        # What it showed, until it is kept beside.
-        self.dropped: Any = None
         self._seed: bytes | None = None
         self._shows_file = False
         self._noting: asyncio.Future[Any] | None = None
@@ -331,7 +332,11 @@ class LinkedDocument:
         else:
             if self._kept.updates:
                 self._on_dropped()
-                self.dropped = self._content_of(self._kept.updates)
+                # First the copy: after a crash in between it is made again.
+                dropped = self._content_of(self._kept.updates)
+                if digest(dropped, self._on_disk.type) != self._on_disk.digest:
+                    # It is in no file yet: edits that were never accepted (rule 7).
+                    await self._keep_beside(dropped)
             self.record.file, self._log_generation = await self._store.reset(self.room_id)
             self._position = 0
             self.was_reset = bool(self._kept.updates)

@@ -24,7 +24,6 @@ from tornado.web import HTTPError
 
 from .agreedsaver import AgreedFileSaver
 from .core import protocol
-from .core.content import digest
 from .core.errors import ProtocolError, ServiceError, ServiceUnavailable
 from .core.protocol import MessageType
 from .core.volumes import VolumePath
@@ -93,6 +92,7 @@ class LinkedRoom(SeparateRoom):
             self._rights_changed,
             self._ended,
             self.linking.forget_tabs,
+            lambda content: self.saver.keep_beside(content),
             self.linking.id_is_gone,
             self.linking.rooms.__contains__,
         )
@@ -139,9 +139,6 @@ class LinkedRoom(SeparateRoom):
         self.linking.rooms[self.room_id] = self
         on_disk = await self.saver.load_first()
         verdict = await self.linked.open(on_disk)
-        if self.linked.dropped is not None and digest(self.linked.dropped, self._file_type) != on_disk.digest:
-            # What was kept and is in no file yet: edits that were never accepted (rule 7).
-            await self.saver.keep_beside(self.linked.dropped)
         self._document.path = self._file.path
         await self.linked.side_is_kept()
         await self.saver.settle(verdict, on_disk)
@@ -189,7 +186,8 @@ class LinkedRoom(SeparateRoom):
                     self.log.exception("Room %s: its file could not be finished", self.room_id)
             try:
                 await self.linked.close()
-                if self._drops_history:
+                # What is in no file is dropped by the next opening, which keeps it beside.
+                if self._drops_history and not self.saver.unsaved:
                     await self.linking.store.reset(self.room_id)
             finally:
                 self.link_awareness.stop()

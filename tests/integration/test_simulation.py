@@ -31,7 +31,7 @@ _TAGS = count()
 
 # What people do all the time, and what happens now and then.
 OFTEN = ["type"] * 8 + ["wait"] * 4 + ["start"] * 4 + ["start_yjs"] * 3 + ["save"]
-SELDOM = ["append", "rewrite", "crash", "stop", "cut", "crash_yjs", "reload"]
+SELDOM = ["append", "rewrite", "crash", "crash_at_start", "stop", "cut", "crash_yjs", "reload"]
 CELLS = ["add_cell", "remove_cell", "move_cell", "run_cell"] * 2
 LOSSES = ["make_reader", "make_writer", "make_writer", "remove", "lose_store", "delete_file", "check_out"]
 

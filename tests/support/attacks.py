@@ -78,7 +78,7 @@ class World:
 
     async def begin(self) -> None:
         self.alice.home.mkdir()
-        self._write(self.alice, _first_notebook() if self.kind == "notebook" else "first line\nsecond line\n")
+        self._write(self.alice, first_notebook() if self.kind == "notebook" else "first line\nsecond line\n")
         for replica in range(len(self.hub.ports)):
             await self.hub.start(replica)
         await self.alice.start()
@@ -190,7 +190,7 @@ class World:
             if word.text in held:
                 word.secure = False
         self.touched.update(CELLS if self.kind == "notebook" else ())
-        self._write(server, _first_notebook() if self.kind == "notebook" else "first line\nsecond line\n")
+        self._write(server, first_notebook() if self.kind == "notebook" else "first line\nsecond line\n")
 
     async def delete_file(self, server: Server, number: int) -> None:
         if server.is_running and server.file.exists() and server is not self.alice:
@@ -236,6 +236,14 @@ class World:
 
     async def crash(self, server: Server, number: int) -> None:
         await server.crash()
+
+    async def crash_at_start(self, server: Server, number: int) -> None:
+        """The server is killed in the middle of opening the document."""
+        starting = asyncio.ensure_future(self._come_back(server))
+        await asyncio.wait([starting], timeout=number / 800)
+        await server.crash()
+        starting.cancel()
+        await asyncio.wait([starting])
 
     async def cut(self, server: Server, number: int) -> None:
         server.cut()
@@ -472,7 +480,7 @@ def _cell(cell: str, source: str) -> dict[str, Any]:
     return {"cell_type": "code", "id": cell, "source": source} | parts
 
 
-def _first_notebook() -> dict[str, Any]:
+def first_notebook() -> dict[str, Any]:
     cells = [_cell(cell, f"cell {cell}\nits second line") for cell in CELLS]
     cells[0]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "printed\n"}]
     return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
