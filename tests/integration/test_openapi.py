@@ -102,9 +102,11 @@ def test_every_operation_keeps_to_its_description(world: World, caller: str) -> 
     token = CALLERS[caller]
     answered: set[int] = set()
     for operation in DESCRIBED:
+        names_something = "{" in operation.path
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            answered |= _try(world, operation, token, mode, world.ids())
-        answered |= _try(world, operation, token, GenerationMode.POSITIVE, None)
+            answered |= _try(world, operation, token, mode, world.ids() if names_something else None)
+        if names_something:
+            answered |= _try(world, operation, token, GenerationMode.POSITIVE, None)
     # It has got somewhere: to what there is, unless by nobody.
     assert answered >= ({401} if caller == "anonymous" else {200, 403, 404}), answered
 
