@@ -50,7 +50,7 @@ def _blocks(content: str, document_type: str) -> Iterator[Block]:
     for cell in json.loads(content).get("cells", []):
         yield Block(str(cell.get("cell_type", "raw")), _text(cell.get("source")))
         for output in cell.get("outputs", []):
-            if text := _output(output):
+            if text := _ANSI.sub("", _output(output)):
                 yield Block("output", text)
 
 
@@ -58,7 +58,7 @@ def _output(output: Any) -> str:
     if "text" in output:
         return _text(output["text"])
     if "traceback" in output:
-        return _ANSI.sub("", "\n".join(map(str, output["traceback"])))
+        return "\n".join(map(str, output["traceback"]))
     data = output.get("data", {})
     if any(str(kind).startswith("image/") for kind in data):
         return "(a picture)"

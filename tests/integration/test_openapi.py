@@ -101,10 +101,16 @@ def world(hub: StubHub, start: Callable[..., Service], database_url: str) -> Ite
 def test_every_operation_keeps_to_its_description(world: World, caller: str) -> None:
     token = CALLERS[caller]
     answered: set[int] = set()
+    known, is_fresh = world.ids(), True
     for operation in DESCRIBED:
+        if "{" in operation.path and not is_fresh:
+            known, is_fresh = world.ids(), True
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            answered |= _try(world, operation, token, mode, world.ids())
-        answered |= _try(world, operation, token, GenerationMode.POSITIVE, None)
+            answered |= _try(world, operation, token, mode, known)
+        if "{" in operation.path:
+            answered |= _try(world, operation, token, GenerationMode.POSITIVE, None)
+            # What only reads leaves the next one what there is.
+            is_fresh = operation.method == "get"
     # It has got somewhere: to what there is, unless by nobody.
     assert answered >= ({401} if caller == "anonymous" else {200, 403, 404}), answered
 
