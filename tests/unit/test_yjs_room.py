@@ -114,3 +114,11 @@ async def _play(folder: Path, messages: list[bytes]) -> None:
 def test_whatever_frames_come_the_log_is_the_document(messages):
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(_play(Path(folder), messages))
+
+
+def test_what_still_waits_is_not_logged_with_what_has_come():
+    """pycrdt tells of an edit that waits together with one that has nothing to do with it."""
+    first, later, latest = MADE[0], MADE[2], MADE[6]
+    messages = [protocol.encode_update(update) for update in (latest, later, latest, first)]
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(_play(Path(folder), messages))
