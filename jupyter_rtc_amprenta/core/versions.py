@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import nbformat
 from jupyter_ydoc import ydocs as YDOCS
 from pycrdt import Doc
 from sqlalchemy import Connection
@@ -79,6 +78,9 @@ class Versions:
         until = None if version_id is None else (await self.find(document_id, version_id)).seq
         kind = await self._run(file_type, document_id)
         content = _content(await self._document(document_id, until), kind)
+        # Here, since it takes seconds to import (its schemas' checks), and a server of documents has no use for it.
+        import nbformat
+
         return nbformat.writes(nbformat.from_dict(content)) + "\n" if kind == "notebook" else content
 
     async def restore(self, document_id: str, version_id: str, username: str | None) -> int:
