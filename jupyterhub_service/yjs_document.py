@@ -163,9 +163,9 @@ class LiveDocument:
         before = clocks(self.doc.get_state()) if self._gaps.bytes_in_doc else None
         self._changes = []
         apply(self.doc, update)
-        if before is None:
+        if before is None or all(is_complete(self.doc, change) for change in self._changes):
             return self._changes
-        # While something waits, pycrdt tells of it together with what has changed.
+        # While something waits, pycrdt may tell of it together with what has changed.
         return [piece for change in self._changes for piece in Pieces(change, before) if self._holds(piece)]
 
     def _holds(self, piece: bytes) -> bool:

@@ -259,11 +259,15 @@ class DocumentHandler(WebSocketHandler):
         except StreamClosedError:
             return
         if not sent.done():
-            self._unsent += len(frame)
+            self._count_unsent(len(frame))
             sent.add_done_callback(lambda done: self._sent(len(frame), done))
 
+    def _count_unsent(self, size: int) -> None:
+        self._unsent += size
+        self.server.unsent_bytes += size
+
     def _sent(self, size: int, done: asyncio.Future[None]) -> None:
-        self._unsent -= size
+        self._count_unsent(-size)
         error = None if done.cancelled() else done.exception()
         if error is not None and not isinstance(error, StreamClosedError):
             raise error

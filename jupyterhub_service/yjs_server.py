@@ -76,6 +76,7 @@ class YjsServer:
         self.users = ConnectionCount(settings.max_connections_per_user)
         self.admission = Admission(self, keyring_provider, hub_tokens)
         self.draining = False
+        self.unsent_bytes = 0
         self._server: HTTPServer | None = None
         self._rights_task: asyncio.Task[None] | None = None
         self._watch_metrics()
@@ -203,6 +204,7 @@ class YjsServer:
         metrics.watch("rooms", "Documents in memory.", lambda: len(rooms.rooms))
         metrics.watch("websocket_connections", "Open WebSocket connections.", lambda: len(rooms.connections))
         metrics.watch("pending_bytes", "Edits that wait for the database, in bytes.", lambda: self.log.pending_bytes)
+        metrics.watch("unsent_bytes", "What clients have not read yet, in bytes.", lambda: self.unsent_bytes)
         metrics.watch("replicas", "Y.js servers that hear each other.", lambda: 1 + self.replicas.others)
         metrics.watch("log_ok", "1 while edits can be committed.", lambda: self.log.state == "ok")
 

@@ -53,7 +53,7 @@ class YjsClient:
 
     async def __aenter__(self) -> YjsClient:
         await self.connect()
-        await asyncio.wait_for(self.synced.wait(), 15)
+        await asyncio.wait_for(self.synced.wait(), 60)
         return self
 
     async def __aexit__(self, *_: object) -> None:
