@@ -31,7 +31,11 @@ TESTED_VERSIONS = "3."
 
 
 class GuardedRoomHandler(YDocWebSocketHandler):
-    """Upstream makes the room in `prepare`, before it asks who comes: a stranger's socket would leave one behind."""
+    """Upstream's, but nobody is let in who may not, and nothing is read that can't be kept.
+
+    It makes the room in `prepare`, before it asks who comes: a stranger's socket would leave one behind. And it puts
+    what it reads into a queue without end.
+    """
 
     async def prepare(self) -> None:
         await ensure_async(JupyterHandler.prepare(self))
@@ -41,6 +45,12 @@ class GuardedRoomHandler(YDocWebSocketHandler):
         ):
             raise HTTPError(403)
         await super().prepare()
+
+    async def on_message(self, message: bytes) -> None:
+        # Tornado reads the next one when this one is done.
+        await super().on_message(message)
+        if (log := self.settings["rtc_extension"].log_of_rooms) is not None:
+            await log.wait_for_room()
 
 
 def find_extension(serverapp: ServerApp) -> YDocExtension:

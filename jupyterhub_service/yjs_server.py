@@ -130,6 +130,7 @@ class YjsServer:
         """How it is, without asking the database."""
         return {
             "log": self.log.state,
+            "log_trouble": self.log.trouble,
             "bus": self.replicas.state,
             "replicas": 1 + self.replicas.others,
             "pending_bytes": self.log.pending_bytes,
@@ -187,6 +188,11 @@ class YjsServer:
         metrics.watch("pending_bytes", "Edits that wait for the database, in bytes.", lambda: self.log.pending_bytes)
         metrics.watch("replicas", "Y.js servers that hear each other.", lambda: 1 + self.replicas.others)
         metrics.watch("log_ok", "1 while edits can be committed.", lambda: self.log.state == "ok")
+        metrics.watch(
+            "log_failing",
+            "1 while edits can't be committed and somebody must look: a full disk, or over half a minute.",
+            lambda: self.log.state == "failing",
+        )
 
 
 def _log_request(handler: RequestHandler) -> None:
