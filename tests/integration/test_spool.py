@@ -119,19 +119,20 @@ async def test_on_a_full_disk_edits_wait_in_memory_and_are_spooled_once_there_is
     log = _log(away, tmp_path)
     log.append("d", author.write("first"), 1)
     path = Path(log._writer._spool._file.name)
-    await until(lambda: path.read_bytes().count(b"\n") == 1)
+    written = path.read_bytes  # called where nothing else waits
+    await until(lambda: written().count(b"\n") == 1)
     assert log.state == "degraded"
-    before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, (soft, hard) = written(), resource.getrlimit(resource.RLIMIT_FSIZE)
     # The next record fits in part; a process may write no file beyond this.
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 50, hard))
     try:
         log.append("d", author.write("second"), 1)
         await until(lambda: log.state == "failing")
         assert "spool can't be written" in log.trouble
-        assert path.read_bytes() == before
+        assert written() == before
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    await until(lambda: path.read_bytes().count(b"\n") == 2)
+    await until(lambda: written().count(b"\n") == 2)
     await until(lambda: log.state == "degraded")
     assert not await log.stop(0.01)
     away.close()
