@@ -122,6 +122,11 @@ class RtcExtension(ExtensionApp):
         """Our own HTTP endpoints."""
         self.handlers.extend(HANDLERS)
 
+    @property
+    def log_of_rooms(self) -> DocumentLog | None:
+        """Where this server's rooms keep their edits first; None: not with us."""
+        return self.direct_log if self.linking is None else self.linking.store.log
+
     def _link(self, settings: Settings, collaboration: YDocExtension) -> None:
         token, owner = os.environ.get("JUPYTERHUB_API_TOKEN", ""), os.environ.get("JUPYTERHUB_USER", "")
         if not settings.service_url or not token:
@@ -130,7 +135,7 @@ class RtcExtension(ExtensionApp):
                 "such as http://hub:8000/services/rtc. jupyterhub_service.configure(c) sets it."
             )
         root = Path(self.serverapp.root_dir)
-        store = LocalStore(self._store_path(settings, root))
+        store = LocalStore(self._store_path(settings, root), settings.max_pending_bytes)
         client = ServiceClient(settings.service_url, settings.collaboration_yjs_url, token)
         rooms: dict[str, LinkedRoom] = {}
         self.reporter = PresenceReporter(client, rooms, owner, settings.heartbeat_seconds)

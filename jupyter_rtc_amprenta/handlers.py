@@ -123,14 +123,13 @@ class StatusHandler(APIHandler):
     async def get(self) -> None:
         extension: RtcExtension = self.settings["rtc_extension"]
         answer: dict[str, Any] = {"mode": extension.mode, "page": "", "documents": []}
+        if (log := extension.log_of_rooms) is not None:
+            answer |= {"store": log.state, "store_trouble": log.trouble}
         if extension.linking is not None:
             answer["page"] = extension.page_url
-            answer["store"] = extension.linking.store.log.state
             answer["documents"] = [
                 room.linked.status() for room in extension.linking.rooms.values() if room.ready
             ]
-        elif extension.direct_log is not None:
-            answer["store"] = extension.direct_log.state
         self.finish(answer)
 
 

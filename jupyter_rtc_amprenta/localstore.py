@@ -38,6 +38,7 @@ class LocalStore:
 
     Args:
         path: of the SQLite file; it and its folder are made when missing.
+        max_pending_bytes: the bound on what waits for it; 0: none.
 
     Raises:
         ConfigurationError: the file can't be made there.
@@ -48,7 +49,7 @@ class LocalStore:
         is_new: nothing was kept here before.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_pending_bytes: int = 0) -> None:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ class LocalStore:
         self.is_new = path.stat().st_size == 0
         self.database = Database(URL.create("sqlite", database=str(path)))
         policy = LogPolicy(kept_positions=queries_local.kept_positions, retention=_RETENTION)
-        self.log = DocumentLog(self.database, policy=policy)
+        self.log = DocumentLog(self.database, max_pending_bytes, policy)
         try:
             self.database.call(prepare_local_store)
             self._read_only = self.database.call(queries_local.read_only_files)

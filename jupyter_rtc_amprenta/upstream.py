@@ -39,11 +39,11 @@ LINKED_FORMATS = ("json", "text")
 
 
 class GuardedRoomHandler(YDocWebSocketHandler):
-    """Upstream's handler of rooms' sockets, without three of its faults.
+    """Upstream's handler of rooms' sockets, without four of its faults.
 
-    It makes the room in `prepare`, before it asks who comes: a stranger's socket would leave one behind. Each edit is
-    sent on only when the one before it has been acknowledged. And of browsers that leave at the same moment none finds
-    itself to be the last, so that their room would never be closed.
+    It makes the room in `prepare`, before it asks who comes: a stranger's socket would leave one behind. It puts what
+    it reads into a queue without end. Each edit is sent on only when the one before it has been acknowledged. And of
+    browsers that leave at the same moment none finds itself to be the last, so that their room would never be closed.
     """
 
     has_left = False
@@ -56,6 +56,12 @@ class GuardedRoomHandler(YDocWebSocketHandler):
         ):
             raise HTTPError(403)
         await super().prepare()
+
+    async def on_message(self, message: bytes) -> None:
+        # Tornado reads the next one when this one is done.
+        await super().on_message(message)
+        if (log := self.settings["rtc_extension"].log_of_rooms) is not None:
+            await log.wait_for_room()
 
     async def open(self, room_id: str) -> None:  # type: ignore[override]
         # A small frame must not wait until the one before it is acknowledged (Nagle's algorithm): 36 ms, not 5.

@@ -132,6 +132,7 @@ class YjsServer:
         """How it is, without asking the database."""
         return {
             "log": self.log.state,
+            "log_trouble": self.log.trouble,
             "bus": self.replicas.state,
             "replicas": 1 + self.replicas.others,
             "pending_bytes": self.log.pending_bytes,
@@ -207,6 +208,11 @@ class YjsServer:
         metrics.watch("unsent_bytes", "What clients have not read yet, in bytes.", lambda: self.unsent_bytes)
         metrics.watch("replicas", "Y.js servers that hear each other.", lambda: 1 + self.replicas.others)
         metrics.watch("log_ok", "1 while edits can be committed.", lambda: self.log.state == "ok")
+        metrics.watch(
+            "log_failing",
+            "1 while edits can't be committed and somebody must look: a full disk, or over half a minute.",
+            lambda: self.log.state == "failing",
+        )
 
 
 def _rights(

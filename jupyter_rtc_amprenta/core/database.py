@@ -7,6 +7,7 @@ transaction, and maps what the driver raises to our errors.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 
-from .errors import ConfigurationError, DatabaseError, DatabaseUnavailable
+from .errors import ConfigurationError, DatabaseError, DatabaseFull, DatabaseUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,6 +26,7 @@ T = TypeVar("T")
 MINIMUM_SERVER_VERSION = 130000
 # SQLSTATE of a write at a standby, or while an operator has forbidden writes.
 _READ_ONLY = "25006"
+_DISK_FULL = "53100"
 # A connection that was used so lately is not asked whether it is there still.
 IDLE_SECONDS = 1.0
 _CONNECT = {"connect_timeout": 5, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
@@ -82,17 +84,26 @@ def errors_mapped() -> Iterator[None]:
     """Turn the driver's errors into ours; what it says of values and statements stays in the cause.
 
     Raises:
-        DatabaseUnavailable: the connection failed or broke, or the database is starting, full, or read-only.
+        DatabaseFull: its disk is full.
+        DatabaseUnavailable: the connection failed or broke, or the database is starting or read-only.
         DatabaseError: the database refused the statement.
     """
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        if _is_full(getattr(error, "orig", None)):
+            raise DatabaseFull("The database can't write: its disk is full, or a quota is used up.") from error
         raise DatabaseUnavailable("The database does not answer.") from error
     except exc.DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailable("The connection to the database broke.") from error
         raise DatabaseError("The database refused a statement.") from error
+
+
+def _is_full(error: BaseException | None) -> bool:
+    # SQLite says "disk I/O error" where a quota, and not the disk, is at its end.
+    code = getattr(error, "sqlite_errorcode", None)
+    return getattr(error, "pgcode", None) == _DISK_FULL or code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 
 
 class Database:

@@ -122,8 +122,14 @@ class DocumentLog:
 
     @property
     def state(self) -> str:
-        """`ok`, `degraded` (the database is away, for less than half a minute) or `failing`."""
+        """`ok`; `degraded`: the database is away; `failing`: for over half a minute, or a disk is full, or the bound
+        is reached: it does not pass by itself."""
         return self._writer.state
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not `ok`, for people; "" where it is."""
+        return self._writer.trouble
 
     async def stop(self, timeout: float = 5.0) -> bool:
         """Commit what waits, within a deadline, and end.

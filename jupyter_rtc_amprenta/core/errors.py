@@ -4,6 +4,7 @@
     ├── ConfigurationError          a variable or option is wrong; says which and what it should be
     ├── DatabaseError
     │   ├── DatabaseUnavailable     it did not answer: nothing is known, try again
+    │   │   └── DatabaseFull        it can't write: its disk is full, or a quota is used up
     │   ├── SchemaMismatch          its schema is older or newer than this code
     │   └── EncryptionError         what it holds can't be decrypted with the keys that are configured
     ├── DocumentError
@@ -46,6 +47,10 @@ class DatabaseError(RtcError):
 
 class DatabaseUnavailable(DatabaseError):
     """The database does not answer."""
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The database can't write: its disk is full, or a quota is used up."""
 
 
 class SchemaMismatch(DatabaseError):

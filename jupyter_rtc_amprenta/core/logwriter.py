@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from .errors import DatabaseError, DatabaseUnavailable, RtcError
+from .errors import DatabaseError, DatabaseFull, DatabaseUnavailable, RtcError
 from .queries import Pending
 from .spool import Spool
 
@@ -59,6 +59,8 @@ class LogWriter:
         self._room: asyncio.Event
         self._task: asyncio.Task[None] | None = None
         self._down_since: float | None = None
+        self._trouble = ""
+        self._disk_is_full = self._spool_is_full = False
 
     def submit(self, pending: Pending) -> asyncio.Future[int]:
         """Queue an update; its place is fixed when this returns. See `DocumentLog.append`."""
@@ -100,10 +102,26 @@ class LogWriter:
 
     @property
     def state(self) -> str:
-        """`ok`, `degraded` (the database is away, for less than half a minute) or `failing`."""
+        """`ok`; `degraded`: the database is away; `failing`: for over half a minute, or a disk is full, or all is.
+
+        Somebody must do something where it is failing, since it does not pass by itself.
+        """
         if self._down_since is None:
             return "ok"
-        return "failing" if time.monotonic() - self._down_since > FAILING_AFTER_SECONDS else "degraded"
+        is_long = time.monotonic() - self._down_since > FAILING_AFTER_SECONDS
+        return "failing" if is_long or self._disk_is_full or self._spool_is_full or self.is_full else "degraded"
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not `ok`, for people; "" where it is."""
+        if self._down_since is None:
+            return ""
+        sentences = [self._trouble]
+        if self._spool_is_full:
+            sentences.append("The spool can't be written: edits wait in memory alone.")
+        if self.is_full:
+            sentences.append("RTC_MAX_PENDING_BYTES wait: nothing more is read from clients until it answers.")
+        return " ".join(sentences)
 
     async def stop(self, timeout: float) -> bool:
         """Commit what waits, within a deadline, and end; whether everything was committed."""
@@ -145,7 +163,11 @@ class LogWriter:
         self._queue.append(_Waiting(pending, committed))
         self._last[pending.document_id] = committed
         self.pending_bytes += len(pending.payload)
-        if self.is_full:
+        if self.is_full and self._room.is_set():
+            log.error(
+                "%d bytes wait for the database (RTC_MAX_PENDING_BYTES): nothing more is read from clients meanwhile.",
+                self.pending_bytes,
+            )
             self._room.clear()
         return committed
 
@@ -211,6 +233,7 @@ class LogWriter:
                 if self._down_since is None:
                     self._down_since = time.monotonic()
                     log.warning("%s Edits wait and are tried again: %s", error, error.__cause__)
+                self._trouble, self._disk_is_full = str(error), isinstance(error, DatabaseFull)
                 # Jitter: all processes of a deployment lose the database at the same moment.
                 await self._pause(delay * random.uniform(0.5, 1.0))
                 delay, again = min(2 * delay, _LONGEST_RETRY_SECONDS), True
@@ -220,7 +243,7 @@ class LogWriter:
             else:
                 if self._down_since is not None:
                     log.warning("The database answers again, after %.1f s.", time.monotonic() - self._down_since)
-                    self._down_since = None
+                    self._down_since, self._spool_is_full = None, False
                 return outcome
 
     async def _pause(self, seconds: float) -> None:
@@ -230,8 +253,10 @@ class LogWriter:
             self._wake.clear()
             if self._spool is not None and len(self._queue) > self._spooled:
                 new = [waiting.pending for waiting in self._queue][self._spooled :]
+                self._spool_is_full = not await asyncio.to_thread(self._spool.add, new)
+                if self._spool_is_full:
+                    break
                 self._spooled += len(new)
-                await asyncio.to_thread(self._spool.add, new)
             elif self._spool is None:
                 await asyncio.sleep(left)
             else:
@@ -239,6 +264,7 @@ class LogWriter:
                     await asyncio.wait_for(self._wake.wait(), left)
                 except TimeoutError:
                     break
+        await asyncio.sleep(end - time.monotonic())
         self._wake.set()
 
     async def _one_by_one(self, batch: list[Pending], refusal: DatabaseError) -> dict[str, list[int] | RtcError]:

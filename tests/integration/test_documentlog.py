@@ -544,6 +544,46 @@ async def test_without_a_bound_nobody_waits(log: DocumentLog) -> None:
 # --- outages ---
 
 
+async def test_a_full_disk_is_failing_at_once_and_nothing_is_lost(
+    log: DocumentLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = log.database.run_one
+    if log.database.is_sqlite:
+        pages = await run(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
+        fill, free = f"PRAGMA max_page_count={pages}", "PRAGMA max_page_count=1000000"
+    else:
+        await run(
+            lambda c: c.exec_driver_sql(
+                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left' USING ERRCODE = '53100'; END $$"
+            )
+        )
+        fill = "CREATE TRIGGER full_disk BEFORE INSERT ON yjs_updates EXECUTE FUNCTION full_disk()"
+        free = "DROP TRIGGER full_disk ON yjs_updates"
+    await log.append("a", b"before", 1)
+    await run(lambda c: c.exec_driver_sql(fill) and None)
+    told = [log.append("a", bytes([number]) * 20_000, 1) for number in range(5)]
+    await until(lambda: log.state != "ok")
+    assert log.state == "failing" and "disk is full" in log.trouble
+    assert not any(committed.done() for committed in told)
+    assert payloads(await log.database.run_one(queries.read_history, "a")) == [b"before"]
+    await run(lambda c: c.exec_driver_sql(free) and None)
+    assert [await committed for committed in told] == [2, 3, 4, 5, 6]
+    assert (log.state, log.trouble) == ("ok", "")
+    assert payloads(await log.read("a")) == [b"before", *(bytes([number]) * 20_000 for number in range(5))]
+
+
+async def test_a_bound_that_is_reached_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    database = Database("postgresql://nobody@127.0.0.1:1/nothing")
+    log = DocumentLog(database, max_pending_bytes=100)
+    log.append("a", b"x" * 200, 1)
+    await until(lambda: log.state == "failing")
+    assert "nothing more is read from clients" in log.trouble
+    assert "nothing more is read from clients" in caplog.text
+    await log.stop(0.01)
+    database.close()
+
+
 async def test_a_database_that_is_away_degrades_and_then_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logwriter, "FAILING_AFTER_SECONDS", 0.3)
     database = Database("postgresql://nobody@127.0.0.1:1/nothing")
