@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _LONGEST_RETRY_SECONDS = 300.0
 NO_LONGER_SHARED = " (no longer shared)"
 # Who is in the middle of writing the file is waited for, within reason.
-_LONGEST_WRITE_SECONDS = 10.0
+_LONGEST_WRITE_SECONDS = 2.0
 _LOOK_SECONDS = 0.02
 # Something that changes the file after each save, such as a hook of the contents manager, is not raced for ever.
 _MOST_SAVES = 3
@@ -132,14 +132,18 @@ class FileSaver:
         path = self._os_path
         return None if path is None else signature(path)
 
-    async def _wait_for_writer(self) -> None:
-        """What is half written is not the file's content."""
+    async def _wait_for_writer(self) -> bool:
+        """What is half written is not the file's content.
+
+        Returns:
+            False if something keeps the file open for writing, such as a log: it is taken as it is.
+        """
         deadline = asyncio.get_running_loop().time() + _LONGEST_WRITE_SECONDS
         while (path := self._os_path) is not None and await asyncio.to_thread(is_being_written, path):
             if asyncio.get_running_loop().time() > deadline:
-                log.warning("%s is kept open for writing; it is taken as it is.", path)
-                return
+                return False
             await asyncio.sleep(_LOOK_SECONDS)
+        return True
 
     def content_changed(self, delay: float | None) -> None:
         """Save after `delay` seconds; what changes until then goes along. None: only when asked to."""
@@ -195,15 +199,17 @@ class FileSaver:
         Returns:
             False if the file was changed outside, before or since: that must be taken in first.
         """
-        await self._wait_for_writer()
+        is_alone = await self._wait_for_writer()
         self._unsaved = False
         content = self._linked.content()
         await self._linked.record.intend_to_save(digest(content, self._type))
         if not self._linked.record.vouches:
             content = without_trust(content, self._type)
-        writing = Writing(self._file.path, self._hash)
+        writing = Writing(self._file.path, self._hash, is_alone)
         try:
-            saved = await self._write({"format": self._format, "type": self._type, "content": content}, writing)
+            saved = await self._write(
+                {"format": self._format, "type": self._type, "content": content}, writing
+            )
         except (OutOfBandChanges, FileChanged):
             await self._linked.record.withdraw_intent()
             return False

@@ -23,7 +23,7 @@ from typing import Any
 from tornado.web import HTTPError
 
 # Who has the file open is mostly done with it in a moment; a reader that keeps it open (`tail -f`) is not waited for.
-_LEASE_TRIES = 5
+_LEASE_TRIES = 10
 _LEASE_SECONDS = 0.002
 
 
@@ -42,12 +42,14 @@ class Writing:
     Attributes:
         path: of the file, as the contents manager names it.
         expected: the hash of the bytes that it must still hold.
+        alone: it must not be written while something else has it open for writing.
         written: the hash of the bytes that it was made to hold, or that a failure has left; None: not touched.
         signature: of the file, as this write has left it.
     """
 
     path: str
     expected: str | None
+    alone: bool = True
     written: str | None = None
     signature: tuple[int, ...] | None = None
 
@@ -67,7 +69,9 @@ def guard_writes(manager: Any) -> None:
         return
 
     @contextmanager
-    def atomic_writing(os_path: str, text: bool = True, encoding: str = "utf-8", **options: Any) -> Iterator[Any]:
+    def atomic_writing(
+        os_path: str, text: bool = True, encoding: str = "utf-8", **options: Any
+    ) -> Iterator[Any]:
         writing = WRITING.get()
         if writing is None or os_path != manager._get_os_path(writing.path):
             with original(os_path, text=text, encoding=encoding, **options) as file:
@@ -108,34 +112,42 @@ def _signature(found: os.stat_result) -> tuple[int, ...]:
 
 def _write(os_path: str, data: bytes, writing: Writing, algorithm: str) -> None:
     try:
-        file = open(os_path, "r+b", buffering=0)  # noqa: SIM115 - closed below, whatever happens
+        for _ in range(_LEASE_TRIES):
+            with open(os_path, "r+b", buffering=0) as file:
+                if _lease(file.fileno(), "F_WRLCK") is not False:
+                    _replace(file, data, writing, algorithm)
+                    return
+            time.sleep(_LEASE_SECONDS)
+        if writing.alone and is_being_written(os_path):
+            raise FileChanged
+        with open(os_path, "r+b", buffering=0) as file:
+            _replace(file, data, writing, algorithm)
     except FileNotFoundError:
         raise HTTPError(404, f"{writing.path} is not there any more.") from None
-    with file:
-        for _ in range(_LEASE_TRIES):
-            if _lease(file.fileno(), "F_WRLCK") is not False:
-                break
-            time.sleep(_LEASE_SECONDS)
-        before = os.fstat(file.fileno())
-        held = file.readall()
-        replaced = os.stat(os_path).st_ino != before.st_ino
-        if replaced or hashlib.new(algorithm, held).hexdigest() != writing.expected:
-            raise FileChanged
-        try:
-            _fill(file, data)
-        except OSError:
-            # Such as a full disk. What was there fits; its time comes back with it, for it is no change.
-            with suppress(OSError):
-                _fill(file, held)
-                os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
-            file.seek(0)
-            data = file.readall()
-            raise
-        finally:
-            writing.written = hashlib.new(algorithm, data).hexdigest()
-            writing.signature = _signature(os.fstat(file.fileno()))
-    with open(os_path, "rb") as file:
-        os.fsync(file.fileno())
+
+
+def _replace(file: io.FileIO, data: bytes, writing: Writing, algorithm: str) -> None:
+    before = os.fstat(file.fileno())
+    held = file.readall()
+    is_another = os.stat(file.name).st_ino != before.st_ino
+    if is_another or hashlib.new(algorithm, held).hexdigest() != writing.expected:
+        raise FileChanged
+    try:
+        _fill(file, data)
+    except OSError:
+        # Such as a full disk. What was there fits; its time comes back with it, for it is no change.
+        with suppress(OSError):
+            _fill(file, held)
+            os.utime(file.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+        file.seek(0)
+        data = file.readall()
+        raise
+    finally:
+        writing.written = hashlib.new(algorithm, data).hexdigest()
+        writing.signature = _signature(os.fstat(file.fileno()))
+    # Nobody need wait for the disk.
+    _lease(file.fileno(), "F_UNLCK")
+    os.fsync(file.fileno())
 
 
 def _fill(file: io.FileIO, data: bytes) -> None:

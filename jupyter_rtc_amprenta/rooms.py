@@ -106,6 +106,7 @@ class LinkedRoom(SeparateRoom):
         self.on_message = self._drops
         self._stopping: asyncio.Task[None] | None = None
         self._drops_history = False
+        self._asked_to_reload: set[int] = set()
 
     async def initialize(self) -> None:
         """Open the document: see `LinkedDocument.open`.
@@ -181,7 +182,7 @@ class LinkedRoom(SeparateRoom):
                     await self.saver.finish()
                     await self.saver.mark_name()
                 except Exception:
-                    self.log.exception("Room %s: its last save failed", self.room_id)
+                    self.log.exception("Room %s: its file could not be finished", self.room_id)
             try:
                 await self.linked.close()
                 if self._drops_history:
@@ -224,7 +225,10 @@ class LinkedRoom(SeparateRoom):
             browser.retraction = Retraction(self.ydoc, YDOCS.get(self._file_type, YDOCS["file"]))
         taken_back = browser.retraction.take_back(update)
         if taken_back is None:
-            _ask_to_reload(browser.channel, "You may only read this. Reload it; nothing was changed.")
+            # A page that was asked comes back by itself while its question is still open: one question is enough.
+            if not browser.speaks_for & self._asked_to_reload:
+                _ask_to_reload(browser.channel, "You may only read this. Reload it; nothing was changed.")
+            self._asked_to_reload |= browser.speaks_for
         elif taken_back != protocol.EMPTY_UPDATE:
             self.create_task(browser.channel.send(protocol.encode_update(taken_back)))
 
@@ -309,7 +313,7 @@ class LinkedRoom(SeparateRoom):
             _ask_to_reload(client, f"Your right to this document has changed: {permissions}.")
 
 
-# At most 67 characters: see `_ask_to_reload`.
+# As short as a close frame asks for: see `_ask_to_reload`.
 _ENDED = {
     "removed": "You take part no longer. This copy is yours, and no longer shared.",
     "deleted": "The document was deleted. This copy is yours, and no longer shared.",

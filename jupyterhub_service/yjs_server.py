@@ -26,7 +26,6 @@ from .metrics import Metrics
 from .yjs_admission import Admission, HubTokens
 from .yjs_connection import Connection
 from .yjs_endpoints import HealthHandler, LiveHandler, MetricsHandler, ReadyHandler
-from .yjs_frames import Framer
 from .yjs_handlers import DocumentHandler
 from .yjs_limits import ConnectionCount
 from .yjs_replicas import Replicas
@@ -75,7 +74,6 @@ class YjsServer:
         )
         self.users = ConnectionCount(settings.max_connections_per_user)
         self.admission = Admission(self, keyring_provider, hub_tokens)
-        self.framer = Framer()
         self.draining = False
         self._server: HTTPServer | None = None
         self._rights_task: asyncio.Task[None] | None = None
@@ -103,8 +101,6 @@ class YjsServer:
             ],
             websocket_ping_interval=PING_SECONDS,
             websocket_ping_timeout=PING_SECONDS,
-            # A little over ours, so that what is just too large is told with our close code.
-            websocket_max_message_size=2 * limit if limit else 2**40,
             log_function=_log_request,
         )
         self._server = HTTPServer(application, max_body_size=limit or 2**40)

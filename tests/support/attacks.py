@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import nbformat
 from jupyter_ydoc import YNotebook, YUnicode
 from pycrdt import Array, Map, Text
 from support.simulation import Hub, Server
+from support.yjs_client import until
 from tornado.web import HTTPError
 
 from jupyter_rtc_amprenta.core.content import digest
@@ -64,6 +66,8 @@ class World:
         self.document_id = f"{kind}_alice{hub.tag}"
         self.servers = [Server(hub, name, home / name, kind) for name in PEOPLE[:people]]
         self.alice = self.servers[0]
+        for server in self.servers:
+            server.before_reload = partial(self._will_reload, server)
         self.rights: dict[Server, str | None] = dict.fromkeys(self.servers, "read-write")
         self.words: dict[str, Word] = {}
         # Cells that were moved or removed: what is typed into them at the same time goes, or comes twice.
@@ -78,6 +82,7 @@ class World:
         for replica in range(len(self.hub.ports)):
             await self.hub.start(replica)
         await self.alice.start()
+        await until(lambda: _is_committed(self.alice), "alice has begun it")
         for server in self.servers[1:]:
             await server.join(self.document_id)
             await server.start()
@@ -246,11 +251,16 @@ class World:
             await server.crash()
         await self._may_lose(server, kept=False)
         server.lose_store()
+        if server is not self.alice:
+            # Whose the file is stood in the store; so the file goes, and the document is joined again.
+            server.file.unlink(missing_ok=True)
+            server.forget_tab()
 
     async def _come_back(self, server: Server, afresh: bool = False) -> None:
         """The server is started, if its file is there or can be had again, and the tab comes back."""
-        if afresh or server.tab.must_reload:
-            await self._forget_tab(server)
+        if afresh:
+            await self._will_reload(server)
+            server.forget_tab()
         try:
             if not server.file.exists() and not server.is_running and self.hub.is_up and self.rights[server]:
                 await server.fetch(self.document_id)
@@ -306,14 +316,14 @@ class World:
         """What this server alone has goes; what `kept` says, or the file holds, goes to a copy beside it."""
         self.conflicts_are_normal = True
         committed = await self.stored()
-        file = server.file.read_text() if server.file.exists() else ""
-        room = server.room.linked.content() if server.is_open and kept else ""
-        here = json.dumps(room, ensure_ascii=False) + (file if server.is_open or not kept else "")
+        here = server.file.read_text() if server.file.exists() else ""
+        if server.is_open and kept:
+            here += json.dumps(server.room.linked.content(), ensure_ascii=False)
         for word in self._words_of(server):
             if word.text not in committed:
-                word.secure, word.kept = False, word.text in here and server.file.exists()
+                word.secure, word.kept = False, word.text in here and (kept or server is self.alice)
 
-    async def _forget_tab(self, server: Server) -> None:
+    async def _will_reload(self, server: Server) -> None:
         """What is in the tab alone goes."""
         elsewhere = (await self.stored()) + (server.file.read_text() if server.file.exists() else "")
         if server.is_open:
@@ -321,7 +331,6 @@ class World:
         for word in self._words_of(server):
             if word.text not in elsewhere and not word.in_file:
                 word.secure = False
-        server.forget_tab()
 
     # --- the end ---
 

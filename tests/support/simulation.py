@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
@@ -200,6 +201,8 @@ class Server:
         self.session = uuid4().hex
         self.room: LinkedRoom | None = None
         self.linking: Linking | None = None
+        # Awaited before a tab reloads that comes back to another history.
+        self.before_reload: Callable[[], Awaitable[None]] | None = None
 
     @property
     def file(self) -> Path:
@@ -251,6 +254,8 @@ class Server:
             await self.hub.run_in(self.user, self._open())
         if not self.tab.is_connected:
             if self.tab.must_reload or self.tab.session not in ("", self.session):
+                if self.before_reload is not None:
+                    await self.before_reload()
                 self.forget_tab()
             self.tab.session = self.session
             await self.tab.connect()
@@ -266,7 +271,10 @@ class Server:
         events.register_event_schema(EVENTS_SCHEMA_PATH)
         room_class = type("Room", (LinkedRoom,), {"linking": self.linking})
         form, kind = ("json", "notebook") if self.kind == "notebook" else ("text", "file")
-        room = room_class(f"{form}:{kind}:{loader.file_id}", form, kind, loader, events, None, log, 0.05)
+        room = room_class(
+            f"{form}:{kind}:{loader.file_id}", form, kind, loader, events, None, log, 0.05,
+            exception_handler=lambda error, _: True,
+        )  # fmt: skip
         room.create_task(room.start())
         await room.started.wait()
         self.room = room
