@@ -80,12 +80,15 @@ async def test_a_rolling_upgrade_with_people_at_work(
     (tmp_path / "old").mkdir()
     old = OldCode(tmp_path / "old")
     environ = {"RTC_DATABASE_URL": database_url}
-    assert old.revision in old.run("migrate", **environ)
-    tokens = {
-        name: old.run("token", "--user", name, "--document", DOCUMENT, **environ) for name in ("alice", "bob")
-    }
-    processes.append(YjsProcess(tmp_path / "old.log", **old.environment, **environ))
+    people_come = [f"token --user {name} --document {DOCUMENT}" for name in ("alice", "bob")]
+    revision, *made = old.run("migrate", *people_come, **environ)
+    assert old.revision in revision
+    tokens = dict(zip(("alice", "bob"), made, strict=True))
+    for log_file, code in (("old.log", old.environment), ("new.log", {})):
+        processes.append(YjsProcess(tmp_path / log_file, **code, **environ))
     await processes[0].becomes(200, seconds=90)
+    # The new one can be started beside it before the schema is brought up: it takes nobody in until then.
+    await processes[1].becomes(503, seconds=90)
 
     def client(process: YjsProcess, name: str, **more: Any) -> YjsClient:
         return YjsClient(f"ws://127.0.0.1:{process.port}/doc/{DOCUMENT}?token={tokens[name]}", **more)
@@ -100,8 +103,7 @@ async def test_a_rolling_upgrade_with_people_at_work(
         async with client(processes[0], "bob") as late:
             await until(lambda: "a0 " in str(late.text))
         # 2. New processes beside the old ones; whoever comes, comes to either.
-        processes.append(YjsProcess(tmp_path / "new.log", **environ))
-        await processes[1].becomes(200, seconds=90)
+        await processes[1].becomes(200)
         async with client(processes[1], "bob") as second:
             people.append(Typist(second, "s"))
             await asyncio.gather(*(person.types_on() for person in people))
@@ -147,14 +149,14 @@ async def test_a_schema_that_does_not_fit_is_told_and_heals(
     processes.append(YjsProcess(tmp_path / "yjs.log", **environ))
 
     async def told(words: str) -> None:
-        await until(lambda: words in service.health(503)["database"]["detail"], words, 20)
+        await until(lambda: words in service.health(503, 60)["database"]["detail"], words, 60)
         answer = service.get("/sessions", token)
         assert (answer.status_code, answer.json()["code"]) == (503, "schema_mismatch")
         assert words in answer.json()["detail"]
 
     await told(f"({before}) is older than this version needs: run 'jupyter-rtc migrate'")
     sentence = f"The database's schema ({before}) is older than this version needs: run 'jupyter-rtc migrate'."
-    await processes[0].becomes(503, database=sentence)
+    await processes[0].becomes(503, seconds=90, database=sentence)
     refused = YjsClient(f"ws://127.0.0.1:{processes[0].port}/doc/{DOCUMENT}?token={token}")
     await refused.connect()
     await until(lambda: refused.close_code == CloseCode.TRY_LATER)

@@ -32,13 +32,13 @@ class OldCode:
         # What is installed here for development lies behind it on the path; the working folder is not on it.
         self.environment = {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
 
-    def run(self, *arguments: str, **environment: str) -> str:
-        """Run its `jupyter-rtc`; gives what it prints."""
-        command = [sys.executable, "-m", "jupyter_rtc_amprenta.cli", *arguments]
+    def run(self, *commands: str, **environment: str) -> list[str]:
+        """Run its `jupyter-rtc` with one command after the other, in one process; gives the lines that it prints."""
+        program = "import sys; from jupyter_rtc_amprenta.cli import main; [main(one.split()) for one in sys.argv[1:]]"
         given = os.environ | self.environment | environment
-        done = subprocess.run(command, env=given, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", program, *commands], env=given, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return done.stdout.splitlines()
 
     def _commit(self) -> str:
         try:
