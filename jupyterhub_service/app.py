@@ -145,7 +145,7 @@ class RtcService(SettingTraits, Application):
 
     def _yjs_server(self) -> YjsServer:
         hub_tokens = HubTokenCheck(self.hub_auth)
-        return YjsServer(self.settings, self.database, lambda: self.watch.loaded_keyring, hub_tokens)
+        return YjsServer(self.settings, self.database, self.watch.keyring, hub_tokens)
 
     def _rules(self) -> Rules:
         volumes = parse_volumes(self.settings.shared_volumes)

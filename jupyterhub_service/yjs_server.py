@@ -51,7 +51,7 @@ class YjsServer:
     Args:
         settings: host, port and limits.
         database: where the log is.
-        keyring_provider: the keys of document tokens, or None while they are not known (the database is away).
+        keyring_provider: gives the keys of document tokens; its DatabaseError says why they are not known yet.
         hub_tokens: asks the Hub about its tokens; None: only document tokens open a document.
 
     Raises:
@@ -62,7 +62,7 @@ class YjsServer:
         self,
         settings: Settings,
         database: Database,
-        keyring_provider: Callable[[], Keyring | None],
+        keyring_provider: Callable[[], Keyring],
         hub_tokens: HubTokens | None = None,
     ) -> None:
         self.settings = settings

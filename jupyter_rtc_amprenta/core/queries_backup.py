@@ -19,8 +19,10 @@ from .schema import (
     invites,
     participants,
     presence,
+    revoked_tokens,
     sessions,
     signing_keys,
+    token_cutoffs,
     users,
     versions,
     yjs_documents,
@@ -37,7 +39,7 @@ OF_DOCUMENT: tuple[Table, ...] = (
     yjs_documents, yjs_snapshots, yjs_updates, versions, sessions, participants, invites, invite_links, activity,
 )  # fmt: skip
 # What belongs to none.
-GENERAL: tuple[Table, ...] = (users, audit, webhook_positions)
+GENERAL: tuple[Table, ...] = (users, revoked_tokens, token_cutoffs, audit, webhook_positions)
 # presence is reported again within seconds. Nobody may mint tokens with a backup, and a new signing key is made where
 # there is none. The generation changes, so no late second try of an append is let in, whoever its writer is. Events and
 # repeated requests are of the last hours.
@@ -238,10 +240,10 @@ def _put_audit(connection: Connection, entries: Sequence[dict[str, Any]]) -> Non
             connection.execute(insert(audit), rows)
 
 
-def put_webhook_positions(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
-    """Targets that are not known are told what happens from now on."""
+def put_missing(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]) -> None:
+    """Put rows of a table back that are not there: what is there is newer."""
     for some in _portions(rows, _OTHER_ROWS):
-        connection.execute(upsert(webhook_positions).on_conflict_do_nothing(), some)
+        connection.execute(upsert(table).on_conflict_do_nothing(), some)
 
 
 def go_beyond_events(connection: Connection, event_id: int) -> None:

@@ -26,7 +26,7 @@ from .errors import BackupError, DatabaseError, DocumentLeased
 from .migrate import is_known, require_current
 from .queries_backup import OF_DOCUMENT
 from .schema import activity, sessions, users, versions, yjs_documents
-from .schema_record import audit, webhook_positions
+from .schema_record import audit
 
 _Rows = Iterator[tuple[Table, dict[str, Any]]]
 _NAMES = {
@@ -162,8 +162,8 @@ class _Putting:
             self._called = self._database.call(queries_backup.put_users, wanted)
         elif self._plan.whole and table is audit:
             self._database.call(queries_backup.put_audit, rows)
-        elif self._plan.whole and table is webhook_positions:
-            self._database.call(queries_backup.put_webhook_positions, rows)
+        elif self._plan.whole:
+            self._database.call(queries_backup.put_missing, table, rows)
 
     def _put_document(self, connection: Connection, rows: _Rows) -> None:
         _, document = next(rows)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import stat
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from jupyter_rtc_amprenta.core import (
     queries_leases,
     queries_people,
     queries_record,
+    queries_tokens,
     restore,
     settings,
 )
@@ -44,6 +46,7 @@ from jupyter_rtc_amprenta.core.queries_backup import GENERAL, LEFT_OUT, OF_DOCUM
 from jupyter_rtc_amprenta.core.restore import Choice
 from jupyter_rtc_amprenta.core.schema import metadata, now, sessions, users, yjs_documents, yjs_updates
 from jupyter_rtc_amprenta.core.schema_record import audit, events
+from jupyter_rtc_amprenta.core.tokens import Stamp
 from jupyter_rtc_amprenta.core.versions import Versions
 from jupyterhub_service.bodies import LinkBody
 
@@ -243,6 +246,39 @@ async def test_a_file_that_is_not_whole_changes_nothing(
                 put_back(database, path)
     with database.engine.begin() as connection:
         assert connection.execute(select(users)).all() == []
+
+
+async def test_a_backup_of_an_older_schema_lacks_columns_and_has_others(
+    database: Database, database_url: str, filled: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, texts = filled
+
+    def older(table: Any, row: Any, keys: EncryptionKeys) -> dict[str, Any]:
+        lacking = {"yjs_documents": "tail_bytes", "activity": "detail"}.get(table.name)
+        plain = opened(table, row, keys) | {"column_of_old": 1}
+        return {name: plain[name] for name in plain if name != lacking}
+
+    monkeypatch.setattr(backup.queries_backup, "opened", older)
+    monkeypatch.setattr(backup, "verify", lambda path, keys: None)
+    backup.make(database, path, KEYS, (), quiet)
+    monkeypatch.undo()
+    destroy(database, database_url)
+    put_back(database, path)
+    assert await texts_of(log, texts) == texts
+    assert {row["detail"] for row in database.call(picture, KEYS)["activity"]} == {""}
+
+
+async def test_tokens_that_were_revoked_stay_revoked(
+    database: Database, database_url: str, filled: Any, path: Path
+) -> None:
+    alone = Stamp("alice", "hash", time.time(), time.time() + 600)
+    before = Stamp("bob", "other", time.time(), time.time() + 600)
+    database.call(queries_tokens.revoke_token, alone)
+    database.call(queries_tokens.revoke_tokens_of, "bob")
+    backup.make(database, path, KEYS, (), quiet)
+    destroy(database, database_url)
+    put_back(database, path)
+    assert database.call(queries_tokens.revoked, [alone, before]) == {alone, before}
 
 
 async def test_a_backup_of_a_newer_schema_is_refused(

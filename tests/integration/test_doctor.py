@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+from jupyter_server.extension.serverextension import EnableServerExtensionApp
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from support.logs import Author
@@ -333,7 +334,7 @@ async def test_a_yjs_server_that_is_well_and_one_that_has_another_key(
     # As advised: the same key for both.
     from jupyter_rtc_amprenta.core.tokens import Keyring
 
-    yjs_server.server.admission._keyring_provider = lambda: Keyring([mine["RTC_SIGNING_KEY"]])
+    yjs_server.server.admission._keyring = lambda: Keyring([mine["RTC_SIGNING_KEY"]])
     assert all(check.ok for check in (await seen(yjs, mine)).values())
     # Without one it is the database's; there is none yet.
     assert (await seen(yjs, at(yjs_server.port)))["token"].ok is None
@@ -475,7 +476,10 @@ def test_an_extension_that_is_not_enabled(tmp_path: Path, monkeypatch: pytest.Mo
     check = look(extension, LINKED)["enabled"]
     fails(check, "jupyter_server_ydoc. 'jupyter_collaboration' enables nothing any more", "extension enable --user")
     command = check.advice.partition(";")[0].split()
-    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
+    assert command[:4] == ["jupyter", "server", "extension", "enable"]
+    enable = EnableServerExtensionApp()
+    enable.initialize(command[4:])
+    enable.start()
     assert look(extension, LINKED)["enabled"].ok
 
 
@@ -568,16 +572,18 @@ def test_a_fault_of_the_doctors_own_leaves_the_other_areas(monkeypatch: pytest.M
     assert len({check.name.partition(".")[0] for check in found}) == len(AREAS) - 1
 
 
-def test_the_command(database_url: str) -> None:
-    environ = {
-        name: value for name, value in os.environ.items() if not name.startswith(("RTC_", "PG", "JUPYTER", "POSTGRES"))
-    }
+def test_the_command(
+    database_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.startswith(("RTC_", "PG", "JUPYTERHUB", "POSTGRES", "YJS")):
+            monkeypatch.delenv(name)
 
     def run(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "jupyter_rtc_amprenta.cli", "doctor", "--database-url", database_url]
-        done = subprocess.run([*command, *arguments], env=environ, capture_output=True, text=True)
-        assert not done.stderr
-        return done.returncode, done.stdout
+        code = cli.main(["doctor", "--database-url", database_url, *arguments])
+        out, err = capsys.readouterr()
+        assert not err
+        return code, out
 
     code, out = run("--json")
     checks = json.loads(out)["checks"]
