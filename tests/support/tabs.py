@@ -18,9 +18,6 @@ class Pipe:
     """
 
     path = "tab"
-    # Nobody in particular.
-    current_user = None
-
     # A visitor whom nobody knows: who edits is told of the server's owner alone.
     current_user = None
 
