@@ -15,6 +15,7 @@ from .crypto import EncryptionKeys, metadata_place, snapshot_place, update_place
 from .queries_record import Activity, Actor, record_audit
 from .schema import (
     activity,
+    document_files,
     invite_links,
     invites,
     participants,
@@ -41,9 +42,9 @@ OF_DOCUMENT: tuple[Table, ...] = (
 # What belongs to none.
 GENERAL: tuple[Table, ...] = (users, revoked_tokens, token_cutoffs, audit, webhook_positions)
 # presence is reported again within seconds. Nobody may mint tokens with a backup, and a new signing key is made where
-# there is none. The generation changes, so no late second try of an append is let in, whoever its writer is. Events and
-# repeated requests are of the last hours.
-LEFT_OUT: tuple[Table, ...] = (presence, signing_keys, yjs_writers, events, idempotency_keys)
+# there is none. The generation changes, so no late second try of an append is let in, whoever its writer is; for the
+# same reason servers agree anew on who saves a shared file. Events and repeated requests are of the last hours.
+LEFT_OUT: tuple[Table, ...] = (presence, signing_keys, yjs_writers, document_files, events, idempotency_keys)
 
 _ORDER: Mapping[str, Sequence[str]] = {
     "yjs_documents": (), "yjs_snapshots": ("generation", "seq"), "yjs_updates": ("generation", "seq"),
@@ -196,7 +197,9 @@ def put_rows(connection: Connection, table: Table, rows: Iterable[dict[str, Any]
 
 def file_is_taken(connection: Connection, session: Mapping[str, Any]) -> bool:
     """Whether the file of a session is another document's by now."""
-    file = {name: session[name] for name in ("file_owner", "volume", "file_id", "document_type")}
+    # A file on a shared volume is nobody's own; see `uq_sessions_shared_file`.
+    whose = "shared" if session["shared"] else "file_owner"
+    file = {name: session[name] for name in (whose, "volume", "file_id", "document_type")}
     return connection.execute(select(sessions.c.document_id).filter_by(**file)).first() is not None
 
 

@@ -193,7 +193,7 @@ class _Putting:
             # Others have its number by now; the order stays.
             del changed["activity_id"]
         if table is sessions and queries_backup.file_is_taken(connection, changed):
-            changed["file_owner"] = None
+            changed |= {"file_owner": None, "shared": False}
             self.notes.append(
                 f"{row['document_id']}: {changed['path']} of {row['file_owner']} is another document by now. "
                 "This one is no file of theirs any more; it can be joined from the page."
