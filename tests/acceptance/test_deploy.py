@@ -6,8 +6,8 @@ docker-compose.yml and a `.env` of `./make-env` make these processes find each o
 added, edit one notebook through the balancer and two Y.js servers; TLS; users' servers hold no secret.
 
 Not shown: base images and Debian's packages (that they exist is all that is looked at), accounts and capabilities,
-networks and volumes, and DockerSpawner's talk with Docker. The Python is that of the tests, PostgreSQL, Redis, Node and
-Caddy are those of this machine.
+networks and volumes, and Docker's answers to DockerSpawner. The Python is that of the tests; PostgreSQL, Redis, Node
+and Caddy are those of this machine.
 """
 
 from __future__ import annotations
@@ -200,31 +200,28 @@ def test_the_images_packages_exist_in_debian(containers):
     assert "Candidate: (none)" not in shown
 
 
-def test_docker_s_own_client_understands_what_the_hub_asks_for(containers):
-    """The Hub's image makes of its configuration what it would send to Docker for a user's container."""
-    code = """if True:
-        import json, docker
-        from dockerspawner import DockerSpawner
-        from jupyterhub.app import JupyterHub
-        hub = JupyterHub()
-        hub.load_config_file("CONFIG")
-        spawner = DockerSpawner(config=hub.config)
-        client = docker.APIClient(base_url="unix:///nowhere", version="1.44")
-        print(json.dumps([
-            client.create_host_config(mem_limit=spawner.mem_limit, **spawner.extra_host_config),
-            spawner.volumes, spawner.network_name, spawner.image, spawner.notebook_dir,
-        ]))
-    """.replace("CONFIG", str(containers.images["jupyterhub"].path("/etc/jupyterhub/jupyterhub_config.py")))
-    asked = containers.run("jupyterhub", "python", "-c", code)
-    assert asked.returncode == 0, asked.stderr
-    host, volumes, network, image, folder = json.loads(asked.stdout.splitlines()[-1])
+def test_what_docker_is_asked_for_a_user_s_container(containers):
+    """DockerSpawner made it of the Hub's configuration, and Docker's own client understood it."""
+    asked = json.loads((containers.volumes / "jupyterhub-user-alice.json").read_text())
+    assert asked["image"] == containers.services["singleuser"]["image"]
+    assert asked["name"] == "jupyter-alice"
+    assert asked["environment"]["JUPYTERHUB_SINGLEUSER_APP"] == "jupyter_server.serverapp.ServerApp"
+    assert asked["environment"]["API_URL"] == "http://host.docker.internal:8000"
+    host = asked["host_config"]
+    assert host["Binds"] == ["jupyterhub-user-alice:/home/jovyan:rw"]
     assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
-    assert host["Memory"] == 2 * 2**30
     assert host["ExtraHosts"] == ["host.docker.internal:host-gateway"]
-    assert volumes == {"jupyterhub-user-{username}": "/home/jovyan"}
-    assert (network, image) == ("jupyterhub-network", containers.services["singleuser"]["image"])
-    assert folder == "/home/jovyan/work"
+    assert host["Memory"] == 2 * 2**30
+    assert host["NetworkMode"] == "jupyterhub-network"
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", ["yjs-server", "jupyterhub", "singleuser"])
+def test_the_image_s_own_python_takes_these_versions(containers, name, tmp_path):
+    """What was installed here was installed for the tests' Python: for the image's, each must have a wheel."""
+    done = containers.images[name].choose_for_its_python(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Would install" in done.stderr
 
 
 def test_no_image_runs_as_root(containers):

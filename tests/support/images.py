@@ -134,10 +134,24 @@ class Image:
             else:
                 raise AssertionError(f"what does {words[0]} do to an image? Say it here: {command}")
 
+    def choose_for_its_python(self, folder: Path) -> subprocess.CompletedProcess[str]:
+        """What pip would install with the image's own Python, on Linux; nothing is installed."""
+        version = re.match(r"python:(\d+\.\d+)", self.base)[1]
+        options = [
+            f"--python-version={version}",
+            "--python-platform=x86_64-manylinux_2_36",
+            f"--target={folder}",
+        ]
+        command = [_uv(), "pip", *self._pip_words, "--dry-run", "--only-binary=:all:", *options]
+        return subprocess.run(command, capture_output=True, text=True)
+
     def _pip(self, words: list[str]) -> None:
-        uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
         python = self.venv / "bin" / "python"
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(self.venv)], check=True)
+        subprocess.run([_uv(), "venv", "--quiet", "--python", sys.executable, str(self.venv)], check=True)
         # The engine starts with an empty cache anyway.
-        arguments = [word.replace(SOURCE, str(ROOT), 1) for word in words if word != "--no-cache-dir"]
-        subprocess.run([uv, "pip", *arguments, "--quiet", f"--python={python}"], check=True)
+        self._pip_words = [word.replace(SOURCE, str(ROOT), 1) for word in words if word != "--no-cache-dir"]
+        subprocess.run([_uv(), "pip", *self._pip_words, "--quiet", f"--python={python}"], check=True)
+
+
+def _uv() -> str:
+    return shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"

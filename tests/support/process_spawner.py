@@ -1,7 +1,7 @@
 """Read by the deployment's `jupyterhub_config.py` in the tests: DockerSpawner, but what it starts is a process.
 
-All that DockerSpawner decides stays: the variables, the command's arguments, the folders. The image's own part (its ENV
-and CMD, where its files lie here) and the ports come from `processes.json` beside this file.
+What DockerSpawner asks Docker for is what is started: its variables and its command. The image's own part (its ENV and
+CMD, where its files lie here) comes from `processes.json` beside this file.
 """
 
 # ruff: noqa: ASYNC220, ASYNC222, ASYNC230, F821 - it is short, and `c` is there where this is read
@@ -13,6 +13,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import docker
 from dockerspawner import DockerSpawner
 from traitlets import Integer
 
@@ -29,16 +30,29 @@ class ProcessSpawner(DockerSpawner):
 
     pid = Integer(0)
 
+    @property
+    def client(self):
+        """Docker's own client, which checks what it is asked for; nothing is connected."""
+        return docker.APIClient(base_url="unix:///nowhere", version="1.44")
+
+    async def docker(self, method, **asked):
+        """What Docker would be asked for."""
+        assert method == "create_container"
+        return asked
+
     async def start(self):
         self.ip, self.port = "127.0.0.1", _free_port()
+        self.cmd = TOLD["command"]
+        asked = await self.create_object()
         home = Path(TOLD["volumes"]) / next(iter(self.volume_binds))
         (home / "work").mkdir(parents=True, exist_ok=True)
-        environment = TOLD["environment"] | self.get_env() | {"HOME": str(home)}
+        home.with_suffix(".json").write_text(json.dumps(asked))
+        environment = TOLD["environment"] | asked["environment"] | {"HOME": str(home)}
         environment = {name: value.replace("/home/jovyan", str(home)) for name, value in environment.items()}
         root = ["--allow-root"] if os.geteuid() == 0 else []
         with open(home.with_suffix(".log"), "ab") as log:
             process = subprocess.Popen(
-                [*TOLD["command"], *self.get_args(), *root],
+                [*asked["command"], *root],
                 env=environment,
                 cwd=home,
                 stdout=log,
