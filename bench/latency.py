@@ -215,7 +215,7 @@ def stock(folder: Path) -> Iterator[Callable[[int], list[HTTPRequest]]]:
 
 
 def _wait_for(place: Place, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         try:
             requests.get(f"{place.url}api", timeout=5).raise_for_status()
