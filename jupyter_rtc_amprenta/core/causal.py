@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pycrdt import Doc, get_update, merge_updates
 
 from .errors import ProtocolError
-from .pieces import LARGE_BYTES, Pieces
+from .pieces import LARGE_BYTES, Pieces, require_shallow
 from .protocol import read_uint
 
 # While a long history is applied, others get their turn this often.
@@ -82,8 +82,9 @@ def apply(doc: Doc[Any], update: bytes) -> None:
     """Apply an update.
 
     Raises:
-        ProtocolError: it is none.
+        ProtocolError: it is none, or a value in it is nested so deeply that it would end the process.
     """
+    require_shallow(update)
     try:
         doc.apply_update(update)
     except (ValueError, RuntimeError) as error:
