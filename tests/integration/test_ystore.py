@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 import requests
 from jupyter_ydoc import YUnicode
@@ -429,33 +428,6 @@ async def test_an_edit_that_is_in_the_log_beats_a_file_that_was_not_saved_yet(
     await direct.start()
     async with await direct.open("a.txt") as tab:
         assert str(tab.text) == "saved committed"
-
-
-async def test_at_the_bound_nothing_more_is_read_from_browsers_and_nothing_is_lost(
-    tmp_path: Path, database_url: str, log: DocumentLog
-) -> None:
-    """Upstream puts what it reads into a queue without end."""
-    server = JupyterServer(tmp_path, RTC_DATABASE_URL=database_url, RTC_MAX_PENDING_BYTES="1000")
-    (server.root / "a.txt").write_text("")
-    await server.start()
-    try:
-        async with await server.open("a.txt") as tab, await server.open("a.txt") as other:
-            holder = psycopg2.connect(database_url)
-            holder.cursor().execute("SELECT 1 FROM yjs_documents FOR UPDATE")
-            tab.type("x" * 2000)
-            await until(lambda: "nothing more is read from clients" in server.output.read_text())
-            await until(lambda: len(str(other.text)) == 2000)
-            tab.type("and more")
-            # The server goes on with everything else meanwhile.
-            for _ in range(20):
-                assert (await asyncio.to_thread(server.get, "rtc/status")).ok
-            assert len(str(other.text)) == 2000
-            holder.close()
-            await until(lambda: str(other.text).endswith("and more"))
-            await committed(log, tab.document_id, "x" * 2000 + "and more")
-        await server.end()
-    finally:
-        server.kill()
 
 
 async def test_a_researchers_own_pg_variables_leave_jupyter_collaboration_alone(
