@@ -323,9 +323,9 @@ def test_the_probes_ask_the_server_s_own_port_for_what_it_serves() -> None:
     assert {one["port"] for one in asked.values()} <= ports
     # The database's absence must neither restart a server, whose edits wait in memory, nor hide it.
     assert {name: one["path"] for name, one in asked.items()} == {
-        "startupProbe": "/health",
-        "readinessProbe": "/metrics",
-        "livenessProbe": "/metrics",
+        "startupProbe": "/ready",
+        "readinessProbe": "/live",
+        "livenessProbe": "/live",
     }
 
 
