@@ -60,7 +60,7 @@ class PageHandler(JupyterHandler):
     @authorized
     async def get(self) -> None:
         extension: RtcExtension = self.settings["rtc_extension"]
-        page = extension.page_url
+        page = extension.linking.settings.page_url if extension.linking else ""
         if extension.linking is None or not page:
             raise web.HTTPError(404, "This server knows no collaboration page: RTC_PAGE_URL is not set.")
         path = self.get_query_argument("path", "").strip("/")
@@ -80,7 +80,7 @@ class StatusHandler(APIHandler):
         extension: RtcExtension = self.settings["rtc_extension"]
         answer: dict[str, Any] = {"mode": extension.mode, "page": "", "documents": []}
         if extension.linking is not None:
-            answer["page"] = extension.page_url
+            answer["page"] = extension.linking.settings.page_url
             answer["store"] = extension.linking.store.log.state
             answer["documents"] = [
                 room.linked.status() for room in extension.linking.rooms.values() if room.ready
