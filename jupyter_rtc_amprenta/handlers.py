@@ -69,7 +69,8 @@ class JoinHandler(JupyterHandler):
             return f"{self._hub_base}hub/user-redirect/rtc/join/{document}"
         if offer == "copy":
             return document_url(self.serverapp, path)
-        service = self.settings["rtc_extension"].page_url or f"{self._hub_base}services/rtc/"
+        linking = self.settings["rtc_extension"].linking
+        service = (linking.settings.page_url if linking else "") or f"{self._hub_base}services/rtc/"
         return service if offer == "documents" else f"{service}sessions/{document}"
 
     @property
@@ -104,7 +105,7 @@ class PageHandler(JupyterHandler):
     @authorized
     async def get(self) -> None:
         extension: RtcExtension = self.settings["rtc_extension"]
-        page = extension.page_url
+        page = extension.linking.settings.page_url if extension.linking else ""
         if extension.linking is None or not page:
             raise web.HTTPError(404, "This server knows no collaboration page: RTC_PAGE_URL is not set.")
         path = self.get_query_argument("path", "").strip("/")
@@ -126,7 +127,7 @@ class StatusHandler(APIHandler):
         if (log := extension.log_of_rooms) is not None:
             answer |= {"store": log.state, "store_trouble": log.trouble}
         if extension.linking is not None:
-            answer["page"] = extension.page_url
+            answer["page"] = extension.linking.settings.page_url
             answer["documents"] = [
                 room.linked.status() for room in extension.linking.rooms.values() if room.ready
             ]
