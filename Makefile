@@ -21,10 +21,10 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/jupyter-rtc demo --dir .demo $(ARGS)
 
-# Mostly tests wait for servers, so there may be more processes than cores; files that take long come first.
-WORKERS ?= 3
+# The tests of one file run in one process, which shares its demo among files; those that take long come first.
+WORKERS ?= 2
 test: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # As long as one likes: RUNS=2000.
 RUNS ?= 300

@@ -20,16 +20,6 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who runs in one process, where several run (`-n`): the tests of one file, and all that share the demo."""
-    for item in items:
-        found = getattr(item, "_fixtureinfo", None)
-        demo = found.name2fixturedefs.get("demo") if found else None
-        shared = demo is not None and demo[-1].scope == "session"
-        item.add_marker(pytest.mark.xdist_group("demo" if shared else item.path.stem))
-
-
 @pytest.fixture
 def anyio_backend() -> str:
     """What runs `async def` tests that bear the mark `anyio`."""
