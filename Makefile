@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 PYTHON = $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
-.PHONY: help demo install lint test soak docs clean
+.PHONY: help demo install lint test soak docs constraints clean
 
 help:
 	@echo "make demo    run a JupyterHub with everything set up, until Ctrl-C (ARGS='--port 8010 --users ann,ben')"
@@ -15,6 +15,7 @@ help:
 	@echo "make soak    drive servers, files and the Y.js server through random attacks (RUNS=300 SECONDS=600)"
 	@echo "make lint    run the linters alone"
 	@echo "make docs    build the documentation: build/docs/index.html"
+	@echo "make constraints  choose the newest versions that the images in deploy/ may be built with"
 	@echo "make clean   remove what these have made: $(VENV), .demo"
 
 demo: $(INSTALLED)
@@ -29,7 +30,8 @@ test: lint
 RUNS ?= 300
 SECONDS ?= 600
 soak: $(INSTALLED)
-	RTC_SOAK_RUNS=$(RUNS) $(BIN)/python -m pytest tests/integration/test_simulation.py -x -q
+	RTC_SOAK_RUNS=$(RUNS) $(BIN)/python -m pytest tests/integration/test_simulation.py \
+		tests/integration/test_mounts_attack.py -x -q
 	RTC_SOAK_SECONDS=$(SECONDS) RTC_SOAK_IDLE=2000 $(BIN)/python -m pytest tests/integration/test_yjs_soak.py -x -q
 
 lint: $(INSTALLED)
@@ -39,6 +41,12 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
 	@echo "file://$(CURDIR)/build/docs/index.html"
+
+# Each image names its own jupyterhub: on Kubernetes it must be the chart's.
+constraints: $(INSTALLED)
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
+		--no-emit-package jupyterhub --no-emit-package jupyter-rtc-amprenta \
+		--output-file deploy/jupyterhub/constraints.txt deploy/jupyterhub/constraints.in
 
 install: $(INSTALLED)
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server_ydoc.app import YDocExtension
@@ -25,13 +27,20 @@ from .core.leases import LeaseKeeper, new_holder
 from .core.logpolicy import LogPolicy
 from .core.settings import Settings
 from .core.traits import settings_of, trait
+from .core.volumes import parse as parse_volumes
 from .directroom import DirectRoom
+from .filewriting import guard_writes
+from .followfiles import follow_deletion, follow_rename
+from .frontend import give_colours, hide_share_button
 from .handlers import HANDLERS
 from .homeid import read_home_id
+from .linking import Linking
 from .localstore import LocalStore
+from .mounts import Mounts
+from .panel import Panel
 from .readonly import mark_read_only
 from .reporter import PresenceReporter
-from .rooms import LinkedRoom, Linking
+from .rooms import LinkedRoom
 from .ystore import LinkedYStore, PostgresYStore
 
 _STOP_SECONDS = 8.0
@@ -43,6 +52,8 @@ _SETTINGS = (
     "page_url",
     "local_store",
     "shared_folder",
+    "shared_volumes",
+    "one_server_per_home",
     "heartbeat_seconds",
     "open_timeout",
     "max_pending_bytes",
@@ -69,6 +80,8 @@ class RtcExtension(ExtensionApp):
     page_url = trait("page_url")
     local_store = trait("local_store")
     shared_folder = trait("shared_folder")
+    shared_volumes = trait("shared_volumes")
+    one_server_per_home = trait("one_server_per_home")
     heartbeat_seconds = trait("heartbeat_seconds")
     open_timeout = trait("open_timeout")
     max_pending_bytes = trait("max_pending_bytes")
@@ -86,6 +99,7 @@ class RtcExtension(ExtensionApp):
     direct_log: DocumentLog | None = None
     leases: LeaseKeeper | None = None
     reporter: PresenceReporter | None = None
+    panel: Panel | None = None
 
     def initialize_settings(self) -> None:
         """Choose the mode and put ours in upstream's place, before upstream makes its handlers."""
@@ -108,6 +122,11 @@ class RtcExtension(ExtensionApp):
         """Our own HTTP endpoints."""
         self.handlers.extend(HANDLERS)
 
+    @property
+    def log_of_rooms(self) -> DocumentLog | None:
+        """Where this server's rooms keep their edits first; None: not with us."""
+        return self.direct_log if self.linking is None else self.linking.store.log
+
     def _link(self, settings: Settings, collaboration: YDocExtension) -> None:
         token, owner = os.environ.get("JUPYTERHUB_API_TOKEN", ""), os.environ.get("JUPYTERHUB_USER", "")
         if not settings.service_url or not token:
@@ -116,46 +135,66 @@ class RtcExtension(ExtensionApp):
                 "such as http://hub:8000/services/rtc. jupyterhub_service.configure(c) sets it."
             )
         root = Path(self.serverapp.root_dir)
-        store = LocalStore(Path(settings.local_store or root / ".jupyter" / "rtc_rooms.db"))
+        store = LocalStore(self._store_path(settings, root), settings.max_pending_bytes)
         client = ServiceClient(settings.service_url, settings.collaboration_yjs_url, token)
         rooms: dict[str, LinkedRoom] = {}
         self.reporter = PresenceReporter(client, rooms, owner, settings.heartbeat_seconds)
         self.linking = Linking(
             settings=settings,
-            home_id=read_home_id(root),
+            mounts=Mounts(
+                root,
+                read_home_id(root),
+                parse_volumes(settings.shared_volumes),
+                settings.one_server_per_home,
+            ),
             store=store,
             client=client,
             contents_manager=lambda: self.serverapp.contents_manager,
+            owner=owner,
             on_clients=self.reporter.changed,
+            on_moves=self.reporter.moved,
             id_is_gone=lambda file_id: self._file_ids().get_path(file_id) is None,
             joining=asyncio.Lock(),
             forget_tabs=lambda: upstream.forget_tabs(collaboration),
             tabs_session=upstream.tabs_session,
+            follow_move=self._follow_move,
             delete_room=lambda room: collaboration.ywebsocket_server.delete_room(room=room),
             rooms=rooms,
         )
+        stock_store = partial(collaboration.ystore_class, config=self.config)
+        self.panel = Panel(rooms, lambda: upstream.global_room(collaboration))
         collaboration.ystore_class = LinkedYStore.bound_to(store.log)
         self._remember_tabs_with(store, collaboration)
+        give_colours(self.serverapp.identity_provider)
         mark_read_only(self.serverapp.contents_manager, store.is_read_only)
+        guard_writes(self.serverapp.contents_manager)
         self.serverapp.event_logger.add_listener(schema_id=_CONTENTS_EVENTS, listener=self._follow_files)
-        upstream.link_rooms(self.linking)
+        upstream.link_rooms(self.linking, stock_store)
         self.mode = "linked"
         self.log.info("Amprenta RTC links documents to %s", settings.collaboration_yjs_url)
 
     def _file_ids(self) -> Any:
         return self.serverapp.web_app.settings["file_id_manager"]
 
+    @staticmethod
+    def _store_path(settings: Settings, root: Path) -> Path:
+        """The local store: beside the files, and one for each of the servers that may share a home."""
+        if settings.local_store:
+            return Path(settings.local_store)
+        server = "" if settings.one_server_per_home else os.environ.get("JUPYTERHUB_SERVER_NAME", "")
+        name = f"rtc_rooms.{quote(server, safe='')}.db" if server else "rtc_rooms.db"
+        return root / ".jupyter" / name
+
+    def _follow_move(self, path: str, new_path: str) -> None:
+        self._file_ids().move(path, new_path)
+
     async def _follow_files(self, logger: Any, schema_id: str, data: dict[str, Any]) -> None:
         """What is known by its path follows the files; a new file of a deleted one's name is another document."""
         assert self.linking is not None
         if data["action"] == "rename":
-            await self.linking.store.moved(data["source_path"].strip("/"), data["path"].strip("/"))
+            await follow_rename(self.linking, data["source_path"].strip("/"), data["path"].strip("/"))
         elif data["action"] == "delete":
-            path = data["path"].strip("/")
-            for room in list(self.linking.rooms.values()):
-                if room.ready and f"{room.linked.file.path}/".startswith(f"{path}/"):
-                    await room.file_deleted()
-            await self.linking.store.deleted(path)
+            await follow_deletion(self.linking, data["path"].strip("/"))
 
     def _remember_tabs_with(self, store: LocalStore, collaboration: YDocExtension) -> None:
         """Which tabs may come back silently is kept with the histories that they hold, and goes with them.
@@ -183,8 +222,11 @@ class RtcExtension(ExtensionApp):
         self.log.info("Amprenta RTC keeps documents in PostgreSQL")
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
-        if self.reporter is not None:
+        if self.reporter is not None and self.panel is not None:
             self.reporter.start()
+            self.panel.start()
+            # By now the Hub's own extension has put its hook there, which it does without looking.
+            hide_share_button(serverapp.web_app.settings)
 
     async def stop_extension(self) -> None:
         """Flush every room within a deadline, and say goodbye."""
@@ -192,7 +234,8 @@ class RtcExtension(ExtensionApp):
             rooms = [asyncio.create_task(room.stop()) for room in self.linking.rooms.values()]
             if rooms:
                 await asyncio.wait(rooms, timeout=_STOP_SECONDS)
-            if self.reporter is not None:
+            if self.reporter is not None and self.panel is not None:
+                await self.panel.stop()
                 await self.reporter.stop()
             await self.linking.store.close()
             upstream.unlink_rooms()

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import cli_log
+from . import cli_backup, cli_doctor, cli_log
 from .cli_options import UsageError, add_database_url, database_url, require
 
 USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -44,6 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_yjs_server(commands)
     _add_token(commands)
     cli_log.add_commands(commands)
+    cli_backup.add_commands(commands)
+    cli_doctor.add_commands(commands)
     _add_audit(commands)
     return parser
 

@@ -58,7 +58,11 @@ class Progress:
 
     def advance(self, steps: int = 1) -> None:
         """So many more steps are done."""
-        self._done = min(self._done + steps, self._total)
+        self.reach(self._done + steps)
+
+    def reach(self, done: int) -> None:
+        """So many steps are done by now."""
+        self._done = min(done, self._total)
         if self._shown:
             filled = self._WIDTH * self._done // self._total
             bar = "#" * filled + "." * (self._WIDTH - filled)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 
-from .core.errors import ServiceError, ServiceUnavailable
+from .core.errors import FileChanged, FileHeld, ServiceError, ServiceUnavailable
+from .core.queries_files import Shown
+from .core.volumes import VolumePath
 
 _TIMEOUT_SECONDS = 10.0
+# A document may take long: it is waited for as long as something of it comes within this time, or goes at this pace.
+_SILENCE_SECONDS = 60.0
+_SLOWEST_BYTES_A_SECOND = 500_000
 # A token is taken anew when it has less than this left.
 _SPARE_SECONDS = 60.0
 _LARGEST_DOCUMENT = 2**31
@@ -21,11 +28,18 @@ _LARGEST_DOCUMENT = 2**31
 
 @dataclass(frozen=True)
 class Registration:
-    """What the service says of a document that this server registered."""
+    """What the service says of a document that this server registered.
+
+    Attributes:
+        file_id: by which it knows the file, where another server of this home has registered it; else "".
+        own: whether the file is this user's own, rather than a copy that they have joined.
+    """
 
     document_id: str
     generation: int
     permissions: str
+    file_id: str = ""
+    own: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,25 +79,65 @@ class ServiceClient:
         return f"{self._yjs_url}/doc/{quote(document_id, safe='')}"
 
     async def register(
-        self, volume: str, room_id: str, document_type: str, path: str, title: str
+        self, volume: str, room_id: str, document_type: str, path: str, title: str, digest: str = ""
     ) -> Registration:
         """Make a file of this server a document, or find the document that it is.
+
+        Args:
+            digest: of its content, where other servers may have it too: they may know it by another id.
 
         Raises:
             ServiceError, ServiceUnavailable.
         """
-        answer = await self._call(
-            "POST",
-            "/documents",
-            {
-                "volume": volume,
-                "file_id": room_id,
-                "document_type": document_type,
-                "path": path,
-                "title": title,
-            },
-        )
-        return Registration(answer["document_id"], answer["generation"], answer["permissions"])
+        body = {
+            "volume": volume,
+            "file_id": room_id,
+            "document_type": document_type,
+            "path": path,
+            "title": title,
+        }
+        return _registration(await self._call("POST", "/documents", body | ({"digest": digest} if digest else {})))
+
+    async def register_shared(
+        self, place: VolumePath, room_kind: str, document_type: str, title: str, digest: str
+    ) -> Registration:
+        """Find the document of a file on a shared volume, or make it one; either way this user then takes part.
+
+        Args:
+            place: where the file lies.
+            room_kind: `format:type` of the room: two rooms of one file are two documents.
+            digest: of the file's content, which shows that this server has it.
+
+        Raises:
+            ServiceError: 403: the user is in no group that may enter; 409: nobody knows this content.
+            ServiceUnavailable.
+        """
+        body = {
+            "volume": place.volume,
+            "file_id": room_kind,
+            "document_type": document_type,
+            "path": place.path,
+            "title": title,
+            "shared": True,
+            "digest": digest,
+        }
+        return _registration(await self._call("POST", "/documents", body))
+
+    async def moved(self, document_id: str, path: str) -> None:
+        """The document's file has another path below its shared volume.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        await self._call("PATCH", f"/documents/{quote(document_id, safe='')}", {"path": path})
+
+    async def deleted(self, document_id: str) -> None:
+        """The document's file was deleted: its session is over.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        await self._call("PATCH", f"/documents/{quote(document_id, safe='')}", {"deleted": True})
 
     async def document(self, document_id: str) -> dict[str, Any]:
         """What the service knows of a document: `document_type`, `path`, `title`, `owner`, `permissions`, `generation`.
@@ -121,7 +175,7 @@ class ServiceClient:
         Raises:
             ServiceError, ServiceUnavailable.
         """
-        return (await self._document_call("GET", document_id)).body
+        return await self._document_call("GET", document_id)
 
     async def seed(self, document_id: str, update: bytes) -> bool:
         """Make `update` the document's first, if it has none.
@@ -141,6 +195,68 @@ class ServiceClient:
             return False
         return True
 
+    # --- a file that other servers have too ---
+
+    async def file_contents(self, document_id: str, place: str) -> list[Shown]:
+        """What the file may hold that one of its servers wrote or took in: the last content, and the one before.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        answer = await self._file_call("GET", document_id, {"place": place})
+        return [Shown(one["digest"], base64.b64decode(one["snapshot"]) or None) for one in answer["contents"]]
+
+    async def claim_file(
+        self, method: str, document_id: str, claim: dict[str, Any], new: Shown, **more: Any
+    ) -> float:
+        """Claim to save the file (`POST`), or to have found a change in it (`PUT`); see `queries_files`.
+
+        Returns:
+            for how many seconds this server is the one that saves.
+
+        Raises:
+            FileHeld, FileChanged, ServiceError, ServiceUnavailable.
+        """
+        snapshot = base64.b64encode(new.snapshot or b"").decode()
+        body = claim | {"digest": new.digest, "snapshot": snapshot} | more
+        return float((await self._file_call(method, document_id, body=body))["seconds"])
+
+    async def wrote_file(self, document_id: str, place: str, holder: str, digest: str) -> None:
+        """What was claimed is in the file.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        body = {"place": place, "holder": holder, "digest": digest}
+        await self._file_call("PATCH", document_id, body=body)
+
+    async def release_file(self, document_id: str, place: str, holder: str) -> None:
+        """Save the file no longer.
+
+        Raises:
+            ServiceError, ServiceUnavailable.
+        """
+        await self._file_call("DELETE", document_id, {"place": place, "holder": holder})
+
+    async def _file_call(
+        self,
+        method: str,
+        document_id: str,
+        query: dict[str, str] | None = None,
+        body: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        path = f"/file?{urlencode(query)}" if query else "/file"
+        options = {} if body is None else {"body": json.dumps(body)}
+        try:
+            answer = await self._document_call(method, document_id, path, **options)
+        except ServiceError as error:
+            if error.status == 423:
+                raise FileHeld(error.detail) from None
+            if error.status == 409:
+                raise FileChanged(error.detail) from None
+            raise
+        return json.loads(answer or b"{}")
+
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         headers = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
         request = HTTPRequest(
@@ -154,11 +270,24 @@ class ServiceClient:
                 f"{self._api} is not the collaboration service: its answer is no JSON."
             ) from None
 
-    async def _document_call(self, method: str, document_id: str, **options: Any) -> HTTPResponse:
+    async def _document_call(self, method: str, document_id: str, path: str = "", **options: Any) -> bytes:
         credentials = await self.credentials(document_id)
         headers = {"Authorization": f"Bearer {credentials.token}"} | options.pop("headers", {})
-        url = "http" + self.document_url(document_id).removeprefix("ws")
-        return await _fetch(HTTPRequest(url, method, headers=headers, **options))
+        url = "http" + self.document_url(document_id).removeprefix("ws") + path
+        try:
+            return await _fetch_slowly(HTTPRequest(url, method, headers=headers, **options))
+        except ServiceUnavailable as error:
+            raise ServiceUnavailable(str(error), error.status, "yjs_unavailable") from None
+
+
+def _registration(answer: dict[str, Any]) -> Registration:
+    known = (answer["document_id"], answer["generation"], answer["permissions"])
+    return Registration(*known, answer.get("file_id", ""), answer.get("own", True))
+
+
+def _registration(answer: dict[str, Any]) -> Registration:
+    known = (answer["document_id"], answer["generation"], answer["permissions"])
+    return Registration(*known, answer.get("file_id", ""), answer.get("own", True))
 
 
 async def _fetch(request: HTTPRequest) -> HTTPResponse:
@@ -176,17 +305,53 @@ async def _fetch(request: HTTPRequest) -> HTTPResponse:
         client.close()
 
 
-def _refusal(request: HTTPRequest, error: HTTPClientError) -> ServiceError:
+async def _fetch_slowly(request: HTTPRequest) -> bytes:
+    """Fetch what may be large over a slow connection: while bytes come or go, it is waited for."""
+    received: list[bytes] = []
+    request.connect_timeout, request.request_timeout = _TIMEOUT_SECONDS, 0  # 0: none of tornado's own
+    request.follow_redirects = False
+    request.streaming_callback = received.append
+    client = AsyncHTTPClient(force_instance=True, max_body_size=_LARGEST_DOCUMENT)
+    fetching = asyncio.ensure_future(client.fetch(request))
+    try:
+        await _while_it_comes(fetching, received, len(request.body or b"") / _SLOWEST_BYTES_A_SECOND)
+        await fetching
+    except HTTPClientError as error:
+        raise _refusal(request, error, b"".join(received)) from None
+    except OSError as error:
+        raise ServiceUnavailable(f"{_place(request)} does not answer: {error}") from None
+    finally:
+        fetching.cancel()
+        client.close()
+    return b"".join(received)
+
+
+async def _while_it_comes(fetching: asyncio.Future[Any], received: list[bytes], seconds_to_send: float) -> None:
+    """Wait until it is done.
+
+    Raises:
+        TimeoutError: nothing has come for a while. (It is an OSError.)
+    """
+    heard, patience = -1, _SILENCE_SECONDS + seconds_to_send
+    while not fetching.done():
+        if heard == len(received):
+            raise TimeoutError(f"nothing came for {patience:.0f} s")
+        heard = len(received)
+        await asyncio.wait([fetching], timeout=patience)
+        patience = _SILENCE_SECONDS
+
+
+def _refusal(request: HTTPRequest, error: HTTPClientError, body: bytes = b"") -> ServiceError:
     detail, code = str(error.message), ""
-    if error.response is not None and error.response.body:
+    if error.response is not None and (body or error.response.body):
         try:
-            answer = json.loads(error.response.body)
+            answer = json.loads(body or error.response.body)
             detail, code = str(answer["detail"]), str(answer.get("code", ""))
         except (ValueError, KeyError, TypeError):
             pass
     # 599 is tornado's own: it timed out. The proxy says 502 to 504 while what is behind it is away.
     kind = ServiceUnavailable if error.code in (502, 503, 504, 599) else ServiceError
-    return kind(f"{_place(request)}: {detail}", error.code, code)
+    return kind(f"{_place(request)}: {detail}", error.code, code, detail)
 
 
 def _place(request: HTTPRequest) -> str:

@@ -11,7 +11,6 @@ import asyncio
 from typing import Any
 
 from jupyter_server.utils import ensure_async
-from jupyter_server_ydoc.rooms import DocumentRoom
 from jupyter_server_ydoc.utils import LogLevel
 from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
@@ -19,9 +18,10 @@ from pycrdt.store import YDocNotFound
 
 from .core.causal import load
 from .core.content import digest
+from .documentroom import SeparateRoom
 
 
-class DirectRoom(DocumentRoom):
+class DirectRoom(SeparateRoom):
     """A document room whose store is PostgreSQL."""
 
     async def initialize(self) -> None:

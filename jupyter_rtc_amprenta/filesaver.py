@@ -2,6 +2,7 @@
 
 One save at a time. The content is taken in one tick together with its position in the log, the intent is
 committed, then the file is written: after a crash in between it is still known whose content the file holds.
+How it is written, so that who else writes it is not overwritten, is in `filewriting.py`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,20 @@ from jupyter_ydoc.ybasedoc import YBaseDoc
 from tornado.web import HTTPError
 
 from .core.content import digest, without_trust
-from .linked import FileContent, FileVerdict, LinkedDocument
+from .filerecord import FileContent, FileVerdict
+from .filewriting import WRITING, FileChanged, Writing, is_being_written, signature
+from .linked import LinkedDocument
 from .readonly import MAY_WRITE
 
 log = logging.getLogger(__name__)
 
 _LONGEST_RETRY_SECONDS = 300.0
+NO_LONGER_SHARED = " (no longer shared)"
+# Who is in the middle of writing the file is waited for, within reason.
+_LONGEST_WRITE_SECONDS = 2.0
+_LOOK_SECONDS = 0.02
+# Something that changes the file after each save, such as a hook of the contents manager, is not raced for ever.
+_MOST_SAVES = 3
 
 
 class FileSaver:
@@ -38,6 +47,7 @@ class FileSaver:
         file_format, file_type: as the room names them.
         document: the room's document.
         contents_manager: gives the server's contents manager.
+        on_saved: called when the file was written: upstream's loader tells other rooms of it nothing of that.
     """
 
     def __init__(
@@ -48,6 +58,7 @@ class FileSaver:
         file_type: str,
         document: YBaseDoc,
         contents_manager: Callable[[], Any],
+        on_saved: Callable[[], None],
     ) -> None:
         self._linked = linked
         self._file = file
@@ -55,6 +66,7 @@ class FileSaver:
         self._type = file_type
         self._document = document
         self._contents_manager = contents_manager
+        self._on_saved = on_saved
         self._saving = asyncio.Lock()
         self._unsaved = False
         # The file holds what was not taken in yet. Upstream's loader tells once, and forgets when it has told.
@@ -62,8 +74,15 @@ class FileSaver:
         # Of the file's bytes, as they were last read or written here. Upstream's loader compares times alone, whose
         # tick is some milliseconds: who writes within one tick of our save would be overwritten unseen.
         self._hash: str | None = None
+        self._signature: tuple[int, ...] | None = None
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the document holds what the file does not."""
+        return self._unsaved
 
     async def load(self) -> FileContent:
         """Read the file.
@@ -71,6 +90,8 @@ class FileSaver:
         Raises:
             HTTPError: it is not there, or not of its type.
         """
+        await self._wait_for_writer()
+        self._signature = self._signature_now()
         self._hash = await self._hash_on_disk()
         model = await self._file.load_content(self._format, self._type)
         return FileContent(self._file.path, self._type, model["content"])
@@ -95,6 +116,42 @@ class FileSaver:
             await self.keep_beside(on_disk.content)
         if verdict is not FileVerdict.AS_IT_IS:
             await self.save()
+        if self._os_path is not None and self._file._poll_interval:
+            self._watcher = asyncio.create_task(self._watch(self._file._poll_interval))
+
+    async def _watch(self, interval: float) -> None:
+        """Upstream's loader looks for a later time alone; a sync tool or a restored backup brings an earlier one."""
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                if not self._saving.locked() and self._signature_now() not in (None, self._signature):
+                    await self.outside_change()
+            except Exception as error:
+                # Half a notebook, a database that is away: the next look, or the next save, meets it again.
+                log.warning("%s was changed outside, and is not taken in yet: %s", self._file.path, error)
+
+    @property
+    def _os_path(self) -> str | None:
+        """Where the file is; None: the contents manager does not keep it on the disk."""
+        find = getattr(self._contents_manager(), "_get_os_path", None)
+        return None if find is None else find(self._file.path)
+
+    def _signature_now(self) -> tuple[int, ...] | None:
+        path = self._os_path
+        return None if path is None else signature(path)
+
+    async def _wait_for_writer(self) -> bool:
+        """What is half written is not the file's content.
+
+        Returns:
+            False if something keeps the file open for writing, such as a log: it is taken as it is.
+        """
+        deadline = asyncio.get_running_loop().time() + _LONGEST_WRITE_SECONDS
+        while (path := self._os_path) is not None and await asyncio.to_thread(is_being_written, path):
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(_LOOK_SECONDS)
+        return True
 
     def content_changed(self, delay: float | None) -> None:
         """Save after `delay` seconds; what changes until then goes along. None: only when asked to."""
@@ -105,7 +162,7 @@ class FileSaver:
     async def _save_later(self, delay: float) -> None:
         retry = delay
         while self._unsaved and not self._hurry.is_set():
-            await self._pause(retry)
+            await self._pause(self.retry_delay(retry))
             try:
                 await self.save()
             except Exception as error:
@@ -119,6 +176,10 @@ class FileSaver:
                 self._unsaved = True
             else:
                 retry = delay
+
+    def retry_delay(self, delay: float) -> float:
+        """How long to wait before a save, in seconds, where `delay` is due."""
+        return delay
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -135,44 +196,59 @@ class FileSaver:
 
     async def _save(self) -> None:
         async with self._saving:
-            while True:
+            for _ in range(_MOST_SAVES):
                 if self._outside:
                     await self._take_in()
                 if await self._try_to_save():
                     return
                 self._outside = True
+            # The next save takes it in.
+            self._unsaved = True
 
     async def _try_to_save(self) -> bool:
         """Save once.
 
         Returns:
-            False if the file was changed outside: that must be taken in first.
+            False if the file was changed outside, before or since: that must be taken in first.
         """
+        is_alone = await self._wait_for_writer()
         self._unsaved = False
         content = self._linked.content()
-        await self._linked.intend_to_save(digest(content, self._type))
-        if not self._linked.vouches:
+        await self._linked.record.intend_to_save(digest(content, self._type))
+        if not self._linked.record.vouches:
             content = without_trust(content, self._type)
-        model = {"format": self._format, "type": self._type, "content": content}
-        # The copy of what one may only read is kept up to date all the same.
-        MAY_WRITE.set(True)
+        writing = Writing(self._file.path, self._hash, is_alone)
         try:
-            if await self._hash_on_disk() != self._hash:
-                raise OutOfBandChanges
-            saved = await self._file.maybe_save_content(model)
-        except OutOfBandChanges:
-            await self._linked.withdraw_intent()
+            saved = await self._write(
+                {"format": self._format, "type": self._type, "content": content}, writing
+            )
+        except (OutOfBandChanges, FileChanged):
+            await self._linked.record.withdraw_intent()
             return False
+        finally:
+            self._hash = writing.written or self._hash
+            self._signature = writing.signature or self._signature
         if saved is None:
             log.warning("%s is not writable: its document is kept, its file is not.", self._file.path)
             # Not writable, or the write was cancelled in its middle, which upstream's loader does not tell apart:
             # the intent stays, so that the file is recognised whichever content it holds.
             return True
-        await self._linked.saved()
+        await self._linked.record.saved()
+        if writing.written not in (None, saved["hash"]):
+            return False
         self._hash = saved["hash"]
         self._document.hash = self._hash
         self._document.dirty = False
+        self._on_saved()
         return True
+
+    async def _write(self, model: dict[str, Any], writing: Writing) -> dict[str, Any] | None:
+        # The copy of what one may only read is kept up to date all the same.
+        MAY_WRITE.set(True)
+        WRITING.set(writing)
+        if await self._hash_on_disk() != self._hash:
+            raise OutOfBandChanges
+        return await self._file.maybe_save_content(model)
 
     async def _hash_on_disk(self) -> str:
         model = await ensure_async(
@@ -206,10 +282,10 @@ class FileSaver:
         self._outside = False
         if self._linked.file.wrote(on_disk.digest):
             return False
-        if await self._linked.shows(on_disk):
+        if await self._linked.record.shows(on_disk):
             return False
         log.info("%s was changed outside; its changes are merged.", self._file.path)
-        if not await self._linked.take_in(on_disk):
+        if not await self._linked.record.take_in(on_disk):
             await self.keep_beside(on_disk.content)
         return True
 
@@ -223,18 +299,42 @@ class FileSaver:
             manager.increment_filename(f"{path.stem} (conflict {stamp}){path.suffix}", path=folder)
         )
         copy = str(path.with_name(name))
-        await ensure_async(
-            manager.save({"format": self._format, "type": self._type, "content": content}, copy)
-        )
+        # What is no notebook is kept as the text that it is.
+        form = ("text", "file") if isinstance(content, str) else (self._format, self._type)
+        await ensure_async(manager.save({"format": form[0], "type": form[1], "content": content}, copy))
         log.warning("%s held what could not be merged; it is kept as %s.", path, copy)
+
+    async def mark_name(self) -> None:
+        """The name of a copy says whether it is shared no longer. Nobody has it open when this is called.
+
+        Raises:
+            HTTPError, OSError: the file can't be renamed.
+        """
+        path = PurePosixPath(self._file.path)
+        stem = path.stem.removesuffix(NO_LONGER_SHARED)
+        if self._linked.file.ended:
+            stem += NO_LONGER_SHARED
+        if self._linked.file.own or stem == path.stem:
+            return
+        manager = self._contents_manager()
+        folder = "" if str(path.parent) == "." else str(path.parent)
+        name = await ensure_async(manager.increment_filename(stem + path.suffix, path=folder))
+        await ensure_async(manager.rename(str(path), str(path.with_name(name))))
+        log.info("%s is %s now.", path, name)
 
     def give_up(self) -> None:
         """There is no file any more."""
+        self._stop_watching()
         self._unsaved = False
         self._hurry.set()
 
+    def _stop_watching(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+
     async def finish(self) -> None:
         """Save what is unsaved, before the room goes."""
+        self._stop_watching()
         self._hurry.set()
         if self._task is not None:
             await asyncio.wait([self._task])
@@ -242,6 +342,7 @@ class FileSaver:
             try:
                 await self.save()
             except Exception as error:
+                self._unsaved = True
                 log.error(
                     "%s could not be saved: %s. Its edits are in the local store.",
                     self._linked.file.path,

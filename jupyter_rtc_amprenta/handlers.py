@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -9,16 +11,21 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
+from tornado.web import HTTPError
 
-from .core.errors import RtcError, ServiceError, ServiceUnavailable
-from .joining import join
+from . import joinpages
+from .core.errors import RtcError
+from .frontend import document_url
+from .joining import CopyLeft, join
+from .joinpages import Link, Page
+from .linking import Linking
 
 if TYPE_CHECKING:
     from .app import RtcExtension
 
 
 class JoinHandler(JupyterHandler):
-    """Puts a shared document into this server's files, and goes there."""
+    """Puts a shared document into this server's files, and goes there; else a page says what to do."""
 
     auth_resource = "contents"
 
@@ -27,28 +34,66 @@ class JoinHandler(JupyterHandler):
     async def get(self, document_id: str) -> None:
         extension: RtcExtension = self.settings["rtc_extension"]
         if extension.linking is None:
-            raise web.HTTPError(503, "This server is not linked to a collaboration service; ask who runs it.")
+            self._show(joinpages.NOT_LINKED, document_id)
+        elif self.current_user.username != extension.linking.owner:
+            self._show(joinpages.OTHERS_SERVER, document_id)
+        else:
+            await self._join(extension.linking, document_id)
+
+    async def _join(self, linking: Linking, document_id: str) -> None:
         try:
-            path = await join(extension.linking, self.settings["file_id_manager"], document_id)
-        except ServiceUnavailable as error:
+            path = await join(linking, self.settings["file_id_manager"], document_id)
+        except CopyLeft as left:
+            page = {"removed": joinpages.REMOVED, "deleted": joinpages.DELETED_COPY}[left.ended]
+            self._show(page, document_id, left.path)
+        except (RtcError, HTTPError, OSError) as error:
             self.log.warning("join %s: %s", document_id, error)
-            raise web.HTTPError(
-                503, "The collaboration service does not answer. Try again in a minute."
-            ) from None
-        except ServiceError as error:
-            self.log.warning("join %s: %s", document_id, error)
-            raise web.HTTPError(error.status, _SENTENCES.get(error.status, str(error))) from None
-        except (RtcError, OSError) as error:
-            self.log.error("join %s: %s", document_id, error)
-            raise web.HTTPError(500, f"The document can't be put among your files: {error}") from None
-        self.redirect(url_path_join(self.base_url, "lab/tree", quote(path)))
+            page = joinpages.explain(error)
+            self._show(replace(page, detail="" if page.explains_all else _detail(error)), document_id)
+        else:
+            self.redirect(document_url(self.serverapp, path))
+
+    def _show(self, page: Page, document_id: str, path: str = "") -> None:
+        document = quote(document_id, safe="")
+        links = [Link(_BUTTONS[offer], self._target(offer, document, path)) for offer in page.offers]
+        self.set_status(page.status)
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", joinpages.CONTENT_SECURITY_POLICY)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(replace(page, links=links).html())
+
+    def _target(self, offer: str, document: str, path: str) -> str:
+        if offer == "again":
+            return url_path_join(self.base_url, "rtc/join", document)
+        if offer == "own":
+            return f"{self._hub_base}hub/user-redirect/rtc/join/{document}"
+        if offer == "copy":
+            return document_url(self.serverapp, path)
+        linking = self.settings["rtc_extension"].linking
+        service = (linking.settings.page_url if linking else "") or f"{self._hub_base}services/rtc/"
+        return service if offer == "documents" else f"{service}sessions/{document}"
+
+    @property
+    def _hub_base(self) -> str:
+        """The path, or with subdomains the URL, under which the Hub has everything."""
+        return os.environ.get("JUPYTERHUB_HOST", "") + os.environ.get("JUPYTERHUB_BASE_URL", "/")
 
 
-_SENTENCES = {
-    403: "You are not a participant of this document. Accept the invitation first, or ask its owner for one.",
-    404: "There is no such document. It may have been deleted; ask who sent you the link.",
-    409: "Its owner has not opened this document yet. Try again once they have.",
+_BUTTONS = {
+    "again": "Try again",
+    "invitation": "See the invitation",
+    "session": "The document's page",
+    "documents": "My shared documents",
+    "own": "Open it on my server",
+    "copy": "Open my copy",
 }
+
+
+def _detail(error: Exception) -> str:
+    """What is said to who is asked for help; the log has more."""
+    if isinstance(error, HTTPError):
+        return f"{error.status_code}: {error.log_message or error.reason or ''}"
+    return str(error)
 
 
 class PageHandler(JupyterHandler):
@@ -79,14 +124,13 @@ class StatusHandler(APIHandler):
     async def get(self) -> None:
         extension: RtcExtension = self.settings["rtc_extension"]
         answer: dict[str, Any] = {"mode": extension.mode, "page": "", "documents": []}
+        if (log := extension.log_of_rooms) is not None:
+            answer |= {"store": log.state, "store_trouble": log.trouble}
         if extension.linking is not None:
             answer["page"] = extension.linking.settings.page_url
-            answer["store"] = extension.linking.store.log.state
             answer["documents"] = [
                 room.linked.status() for room in extension.linking.rooms.values() if room.ready
             ]
-        elif extension.direct_log is not None:
-            answer["store"] = extension.direct_log.state
         self.finish(answer)
 
 

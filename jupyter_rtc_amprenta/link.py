@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import StrEnum
 
+from pycrdt import merge_updates
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
@@ -33,6 +34,9 @@ _REFUSED_RETRY_SECONDS = 60.0
 _CONNECT_SECONDS = 10.0
 _PING_SECONDS = 20.0
 _LARGEST_MESSAGE = 2**30
+# The first edit after a pause goes at once; those that follow within this leave together. A progress bar makes a
+# hundred a second, and the Y.js server takes a bounded number of messages.
+_TOGETHER_SECONDS = 0.02
 
 
 class LinkState(StrEnum):
@@ -55,6 +59,7 @@ class Link:
             document's URL and the credentials. Its ServiceUnavailable means "try again", its ServiceError
             "refused", its HistoryReplaced that this room's history is not the document's.
         on_replaced: called once when the room must be built anew; the link has ended then.
+        on_refused: called with each refusal; its status is HTTP's, or the close code.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Link:
         awareness: LinkAwareness,
         admit: Callable[[], Awaitable[tuple[str, Credentials]]],
         on_replaced: Callable[[str], None],
+        on_refused: Callable[[ServiceError], None],
     ) -> None:
         self.name = name
         self.state = LinkState.CONNECTING
@@ -75,10 +81,18 @@ class Link:
         self._awareness = awareness
         self._admit = admit
         self._on_replaced = on_replaced
+        self._on_refused = on_refused
         self._socket: WebSocketClientConnection | None = None
-        self._caught_up = False
+        # What is sent now comes after our step 2; and that, and all since, was acknowledged on this connection.
+        self._caught_up = self._has_caught_up = False
         self._made = self._acknowledged = 0
-        self._asked: int | None = None
+        # Of `shared`, as it was when the last acknowledged echo was asked for: this much is committed.
+        self.acknowledged_state = protocol.EMPTY_STATE_VECTOR
+        self._asked: tuple[int, bytes] | None = None
+        self._asking: asyncio.Handle | None = None
+        self._unsent: list[bytes] = []
+        self._sent_at = 0.0
+        self._sending: asyncio.TimerHandle | None = None
         self._all_committed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -97,6 +111,13 @@ class Link:
         if self.state is LinkState.LIVE and self.unacknowledged:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._all_committed.wait(), timeout)
+        if self.unacknowledged:
+            log.warning(
+                "document=%s: %d edits are not known to be committed. They are kept here, and sent when it is "
+                "opened again.",
+                self.name,
+                self.unacknowledged,
+            )
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -105,8 +126,22 @@ class Link:
         """An update that this server made. What can't be sent now goes with the next step 2."""
         self._made += 1
         self._all_committed.clear()
-        if self._caught_up:
-            self._send(protocol.encode_update(update))
+        if not self._caught_up:
+            return
+        self._unsent.append(update)
+        if self._sending is None:
+            loop = asyncio.get_running_loop()
+            wait = self._sent_at + _TOGETHER_SECONDS - loop.time()
+            if wait <= 0:
+                self._send_unsent()
+            else:
+                self._sending = loop.call_later(wait, self._send_unsent)
+
+    def _send_unsent(self) -> None:
+        updates, self._unsent, self._sending = self._unsent, [], None
+        if updates:
+            self._sent_at = asyncio.get_running_loop().time()
+            self._send(protocol.encode_update(updates[0] if len(updates) == 1 else merge_updates(*updates)))
             self._ask_whether_committed()
 
     async def _run(self) -> None:
@@ -125,6 +160,7 @@ class Link:
                 self._become(LinkState.OFFLINE, str(error))
             except ServiceError as error:
                 self._become(LinkState.REFUSED, str(error))
+                self._on_refused(error)
                 delay = _REFUSED_RETRY_SECONDS
             except (
                 Exception
@@ -155,8 +191,9 @@ class Link:
             self._raise_for(self._socket.close_code, self._socket.close_reason or "")
             return was_live
         finally:
-            self._caught_up = False
-            self._asked = None
+            self._caught_up = self._has_caught_up = False
+            # The next step 2 has it all.
+            self._asked, self._unsent = None, []
             self._socket.close()
             self._socket = None
             self._awareness.disconnected()
@@ -196,18 +233,30 @@ class Link:
 
     def _ask_whether_committed(self) -> None:
         """One request at a time: its answer speaks for everything sent before it."""
-        if self._asked is None:
-            self._asked = self._made
-            self._send(protocol.encode_echo(protocol.write_uint(self._asked)))
+        if self._asked is None and self._asking is None:
+            # Not now: it may be an observer that calls, in which the document can't be read.
+            self._asking = asyncio.get_running_loop().call_soon(self._ask)
+
+    def _ask(self) -> None:
+        self._asking = None
+        # What is made and not sent would be said to be committed by the answer: it is asked when that was sent.
+        if self._caught_up and self._asked is None and not self._unsent:
+            self._asked = self._made, self._document.shared.get_state()
+            self._send(protocol.encode_echo(protocol.write_uint(self._made)))
 
     def _committed(self, body: bytes) -> None:
         number, _ = protocol.read_uint(body, 0)
-        self._acknowledged = max(self._acknowledged, number)
+        if self._asked is None or self._asked[0] != number:
+            return
+        self._acknowledged, self.acknowledged_state = self._asked
         self._asked = None
         if self._acknowledged < self._made:
             self._ask_whether_committed()
-        else:
-            self._all_committed.set()
+            return
+        self._all_committed.set()
+        if not self._has_caught_up:
+            self._has_caught_up = True
+            log.info("document=%s: all that is here is committed.", self.name)
 
     def _send(self, message: bytes) -> None:
         if self._socket is None:

@@ -70,6 +70,21 @@ class LinkAwareness:
         self._awareness.apply_awareness_update(update, self)
         self._tell_room(protocol.encode_awareness(update))
 
+    def last_of(self, username: str) -> dict[str, Any] | None:
+        """The state that a user's browsers in this room have told last; None: they have none here."""
+        mine = [
+            client
+            for client, state in self._awareness.states.items()
+            if client not in self._remote and _user(state).get("username") == username
+        ]
+        last = max(mine, key=lambda client: self._awareness.meta[client]["lastUpdated"], default=None)
+        return None if last is None else self._awareness.states[last]
+
+    def elsewhere(self) -> list[dict[str, Any]]:
+        """The users who are here from other servers, one entry for each of their windows."""
+        states = (self._awareness.states.get(client) for client in self._remote)
+        return [user for state in states if (user := _user(state))]
+
     def present(self) -> bytes | None:
         """A message of all states that the room knows, for a browser that has just come; None: nobody is here."""
         states = [
@@ -106,3 +121,8 @@ class LinkAwareness:
 
     def _state(self, client: int) -> ClientState:
         return ClientState(client, self._awareness.meta[client]["clock"], self._awareness.states.get(client))
+
+
+def _user(state: Any) -> dict[str, Any]:
+    user = state.get("user") if isinstance(state, dict) else None
+    return user if isinstance(user, dict) else {}

@@ -14,26 +14,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Any
 
 from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Doc, merge_updates
 
+from .agreedrecord import AgreedRecord
+from .agreement import Agreement
 from .client import Credentials, ServiceClient
+from .core.causal import clocks
 from .core.content import digest, document_type, title
-from .core.errors import HistoryReplaced, ServiceUnavailable
-from .core.merge import merge_update
-from .core.protocol import EMPTY_UPDATE
+from .core.errors import ContentError, HistoryReplaced, ServiceError, ServiceUnavailable
+from .core.protocol import EMPTY_UPDATE, CloseCode
 from .core.queries import History
 from .core.queries_local import LocalFile
+from .core.volumes import VolumePath
+from .filerecord import FileContent, FileRecord, FileVerdict
 from .link import Link, LinkState
 from .linkawareness import LinkAwareness
 from .localstore import LocalStore, side_of
+from .mounts import Mounts, Place
 from .splitdoc import SplitDocument
 
 log = logging.getLogger(__name__)
@@ -41,37 +46,15 @@ log = logging.getLogger(__name__)
 # A document that is at the Y.js server alone may be large: it gets this long.
 _HISTORY_SECONDS = 60.0
 _FLUSH_SECONDS = 3.0
-
-
-class FileVerdict(Enum):
-    """What is to become of the file, now that the document is open."""
-
-    AS_IT_IS = "it shows the document"
-    WRITE = "it is stale: the document is written to it"
-    KEEP_BESIDE = "it holds something that can't be merged: kept as a copy beside, then written"
-
-
-@dataclass(frozen=True)
-class FileContent:
-    """A file as the contents manager gives it; `content` is None where it can't be read."""
-
-    path: str
-    type: str
-    content: Any
-
-    @property
-    def digest(self) -> str:
-        """See `core.content.digest`."""
-        return digest(self.content, self.type)
-
-
-@dataclass(frozen=True)
-class _Base:
-    """A document as a file showed it: the log up to a position, and what was taken in from the file after that."""
-
-    seq: int
-    extra: bytes | None
-    state: bytes
+# What a refusal means for good, by the service's code or the Y.js server's close code.
+_ENDED: dict[str | int, str] = {
+    "not_a_participant": "removed",
+    "not_in_group": "removed",
+    "session_not_found": "deleted",
+    "session_over": "deleted",
+    CloseCode.NO_RIGHT: "removed",
+    CloseCode.NO_DOCUMENT: "deleted",
+}
 
 
 class LinkedDocument:
@@ -79,7 +62,7 @@ class LinkedDocument:
 
     Args:
         room_id: `format:type:file id`.
-        home_id: of the folder that the files are in.
+        mounts: where this server's files lie.
         store: the local store.
         client: of the service and the Y.js server.
         document: the room's document, as jupyter_ydoc sees it, new and empty.
@@ -87,14 +70,21 @@ class LinkedDocument:
         open_timeout: how long opening waits for the Y.js server, in seconds.
         on_replaced: called when the document must be opened anew.
         on_rights_changed: called with what this server's user may do now, while the document is open.
+        on_ended: called when this server's user takes part no longer, with `removed` or `deleted`.
         on_dropped: called before a history is dropped that browsers may hold.
+        keep_beside: keeps what is dropped as a copy beside the file.
         id_is_gone: whether a file id names no file any more.
+        is_open: whether there is a room of this name.
+
+    Attributes:
+        place: where the file lies.
+        agreed: with the other servers that have the file, once the document is known; None: no other has it.
     """
 
     def __init__(
         self,
         room_id: str,
-        home_id: str,
+        mounts: Mounts,
         store: LocalStore,
         client: ServiceClient,
         document: YBaseDoc,
@@ -102,21 +92,29 @@ class LinkedDocument:
         open_timeout: float,
         on_replaced: Callable[[str], None],
         on_rights_changed: Callable[[str], None],
+        on_ended: Callable[[str], None],
         on_dropped: Callable[[], None],
+        keep_beside: Callable[[Any], Awaitable[None]],
         id_is_gone: Callable[[str], bool],
+        is_open: Callable[[str], bool],
     ) -> None:
         self.room_id = room_id
         self.split = SplitDocument(document.ydoc, self._keep_shared, self._keep_side)
-        self.file: LocalFile
-        self.link = Link(room_id, self.split, awareness, self._admit, on_replaced)
-        self._home_id = home_id
+        self.record = FileRecord(room_id, store, self.split, self.content, self._position_now)
+        self.link = Link(room_id, self.split, awareness, self._admit, on_replaced, self._refused)
+        self.place: Place
+        self.agreed: AgreedRecord | None = None
+        self._mounts = mounts
         self._store = store
         self._client = client
         self._document = document
         self._open_timeout = open_timeout
         self._on_rights_changed = on_rights_changed
+        self._on_ended = on_ended
         self._on_dropped = on_dropped
+        self._keep_beside = keep_beside
         self._id_is_gone = id_is_gone
+        self._is_open = is_open
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
         self._log_generation = self._side_generation = 1
         self._position: asyncio.Future[int] | int = 0
@@ -129,16 +127,24 @@ class LinkedDocument:
         self._generation = 0
         # A history that browsers may hold was dropped: who comes with it would bring all content a second time.
         self.was_reset = False
-        # What it showed, until it is kept beside.
-        self.dropped: Any = None
         self._seed: bytes | None = None
         self._shows_file = False
-        self._noting: asyncio.Future[LocalFile] | None = None
+        self._noting: asyncio.Future[Any] | None = None
+
+    @property
+    def file(self) -> LocalFile:
+        """What the local store has of its file."""
+        return self.record.file
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the Y.js server answers, and this user takes part."""
+        return self.link.state is LinkState.LIVE
 
     @property
     def may_write(self) -> bool:
         """Whether this server's user may edit the document."""
-        return self.file.permissions == "read-write"
+        return self.file.may_write
 
     # --- opening ---
 
@@ -153,9 +159,13 @@ class LinkedDocument:
 
         Raises:
             ServiceUnavailable: its history is at the Y.js server alone, which does not answer.
+            ServiceError: it is on a shared volume, and this user may not enter it there.
         """
         self._on_disk = on_disk
-        self.file = await self._store.open(self.room_id, on_disk.path, self._is_the_same_file)
+        self.place = self._mounts.of(on_disk.path)
+        if self.place.volume is not None:
+            await self._find_on_volume(self.place.volume)
+        self.record.file = await self._store.open(self.room_id, on_disk.path, self._is_the_same_file)
         self._kept, side = await self._store.histories(self.room_id)
         self._log_generation, self._side_generation = self._kept.generation, side.generation
         self._position = self._kept.seq
@@ -167,11 +177,66 @@ class LinkedDocument:
                 await self._begin(self._kept.updates)
         if self._generation != self.file.generation:
             await self._wait_for_history()
-        return await self._judge_file(on_disk)
+        if self.place.agreed:
+            # What the others have done with the file is asked before each save.
+            return FileVerdict.WRITE
+        return FileVerdict.AS_IT_IS if self._shows_file else await self.record.judge(on_disk)
 
     def _is_the_same_file(self, before: LocalFile) -> bool:
         """Whether what was known at this path under another id is this file: the id is gone, the content is ours."""
         return self._id_is_gone(before.room_id.split(":", 2)[2]) and before.wrote(self._on_disk.digest)
+
+    async def _find_on_volume(self, volume: VolumePath) -> None:
+        """A file that others have too is nobody's own: which document it is, the service says, and nobody else.
+
+        Raises:
+            ServiceUnavailable: it does not answer, and this server has nothing of the document.
+            ServiceError: this user may not enter.
+        """
+        known = await self._store.find(self.room_id)
+        try:
+            if known is not None and known.document_id is not None:
+                await self._tell_move(known.document_id, volume)
+            document_id = await self._register_on(volume)
+        except ServiceUnavailable as error:
+            if known is None or not known.generation:
+                raise ServiceUnavailable(str(error), error.status, "volume_offline") from None
+            return
+        if known is not None and known.document_id not in (None, document_id):
+            # Another file has this one's name now.
+            await self._store.forget(self.room_id)
+            await self._store.remove_histories(self.room_id)
+        await self._store.found(document_id, self.room_id, self._on_disk.path, self._is_another)
+
+    def _is_another(self, other: LocalFile) -> bool:
+        """Whether a file that holds this document here is one that is open, or is reached, by another name."""
+        if self._is_open(other.room_id):
+            return True
+        return self._mounts.exists(other.path) and self._mounts.of(other.path).volume == self.place.volume
+
+    async def _register_on(self, volume: VolumePath) -> str:
+        path, content = self._on_disk.path, self._on_disk.content
+        room_kind = self.room_id.rpartition(":")[0]
+        kind = document_type(self._on_disk.type, path)
+        named = title(content, kind, path)
+        return (
+            await self._client.register_shared(volume, room_kind, kind, named, self._on_disk.digest)
+        ).document_id
+
+    async def _tell_move(self, document_id: str, volume: VolumePath) -> None:
+        """The file was moved while the service was away; but what was copied, and is there still, was not moved."""
+        try:
+            described = await self._client.document(document_id)
+            before = VolumePath(described.get("volume", ""), described.get("volume_path", ""))
+            if before.volume != volume.volume or before.path == volume.path:
+                return
+            path = self._mounts.path_of(before)
+            if path is None or not self._mounts.exists(path):
+                await self._client.moved(document_id, volume.path)
+        except ServiceUnavailable:
+            raise
+        except ServiceError as error:
+            log.warning("document=%s: the service does not take %s: %s", document_id, volume.shown, error)
 
     async def _settle(self, timeout: float) -> None:
         try:
@@ -186,7 +251,7 @@ class LinkedDocument:
             await self._settle(_HISTORY_SECONDS)
         if self.link.state is not LinkState.LIVE:
             raise ServiceUnavailable(f"The document can't be loaded from the Y.js server. {self.link.reason}")
-        self.file = await self._store.change(self.room_id, generation=self._generation)
+        await self.record.change(generation=self._generation)
 
     async def _admit(self) -> tuple[str, Credentials]:
         """What comes before each connection: the document's id, a token, and the seed where there is none.
@@ -200,9 +265,11 @@ class LinkedDocument:
         document_id = self.file.document_id
         assert document_id is not None
         credentials = await self._client.credentials(document_id, renew=True)
+        if self.place.agreed and self.agreed is None:
+            self._agree(document_id)
         changed = credentials.permissions != self.file.permissions
-        if changed:
-            self.file = await self._store.change(self.room_id, permissions=credentials.permissions)
+        if changed or self.file.ended:
+            await self.record.change(permissions=credentials.permissions, ended=None)
         async with self._deciding:
             open_before = self._decided
             await self._decide(document_id, credentials)
@@ -210,14 +277,29 @@ class LinkedDocument:
             self._on_rights_changed(credentials.permissions)
         return self._client.document_url(document_id), credentials
 
+    def _refused(self, error: ServiceError) -> None:
+        ended = _ENDED.get(error.code or error.status)
+        if ended is not None and not self.file.own and self.file.ended is None:
+            self._noting = asyncio.ensure_future(self._end(ended))
+
+    async def _end(self, ended: str) -> None:
+        """This server's user takes part no longer. The file stays, and is theirs alone."""
+        log.warning("document=%s: it is shared no longer (%s); %s stays.", self.room_id, ended, self.file.path)
+        await self.record.change(ended=ended, permissions="read-write")
+        self._on_ended(ended)
+
     async def _register(self) -> None:
         path, content = self._on_disk.path, self._on_disk.content
         kind = document_type(self._on_disk.type, path)
         name = self.file.registered_as or self.room_id
-        registered = await self._client.register(self._home_id, name, kind, path, title(content, kind, path))
-        self.file = await self._store.change(
-            self.room_id, document_id=registered.document_id, registered_as=name
-        )
+        file = (self._mounts.home_id, name, kind, path, title(content, kind, path))
+        registered = await self._client.register(*file, self._on_disk.digest if self.place.agreed else "")
+        name, own = registered.file_id or name, registered.own and self.file.own
+        await self.record.change(document_id=registered.document_id, registered_as=name, own=own)
+
+    def _agree(self, document_id: str) -> None:
+        agreement = Agreement(self._client, document_id, self.place, self.file.path, self._mounts.holder)
+        self.agreed = AgreedRecord(self.record, agreement, self.split, self._content_of)
 
     async def renamed(self, path: str) -> None:
         """The file has another path now: the document stays, and the service is told.
@@ -226,8 +308,13 @@ class LinkedDocument:
             ServiceError: it could not be told; it is again when the document is opened the next time.
         """
         self._on_disk = FileContent(path, self._on_disk.type, self.content())
-        self.file = await self._store.change(self.room_id, path=path)
-        if self.file.own and self.file.document_id is not None:
+        await self.record.change(path=path)
+        volume, self.place = self.place.volume, self._mounts.of(path)
+        if self.agreed is not None and self.file.document_id is not None:
+            self._agree(self.file.document_id)
+        if volume is not None and self.place.volume is not None and self.file.document_id is not None:
+            await self._client.moved(self.file.document_id, self.place.volume.path)
+        elif volume is None and self.file.own and self.file.document_id is not None:
             await self._register()
 
     async def _decide(self, document_id: str, credentials: Credentials) -> None:
@@ -239,14 +326,18 @@ class LinkedDocument:
         elif ours == 0 and await self._is_first(document_id, credentials):
             if not self._decided:
                 await self._begin(self._kept.updates)
-            self.file = await self._store.change(self.room_id, generation=credentials.generation)
+            await self.record.change(generation=credentials.generation)
         elif self._decided:
             raise HistoryReplaced("The document has another history than the one that is open here.")
         else:
             if self._kept.updates:
                 self._on_dropped()
-                self.dropped = self._content_of(self._kept.updates)
-            self.file, self._log_generation = await self._store.reset(self.room_id)
+                # First the copy: after a crash in between it is made again.
+                dropped = self._content_of(self._kept.updates)
+                if digest(dropped, self._on_disk.type) != self._on_disk.digest:
+                    # It is in no file yet: edits that were never accepted (rule 7).
+                    await self._keep_beside(dropped)
+            self.record.file, self._log_generation = await self._store.reset(self.room_id)
             self._position = 0
             self.was_reset = bool(self._kept.updates)
             self._decided = True
@@ -301,7 +392,7 @@ class LinkedDocument:
         else:
             self._seed = self._seed or self._seed_of_file()
             self.split.apply_local(self._seed)
-            await self._remember_save(self._on_disk.digest)
+            await self.record.remember_save(self._on_disk.digest)
             self._shows_file = True
 
     def _content_of(self, updates: list[bytes]) -> Any:
@@ -311,30 +402,13 @@ class LinkedDocument:
         return document.get()
 
     def _seed_of_file(self) -> bytes:
+        if self._on_disk.content is None:
+            raise ContentError(f"{self._on_disk.path} is no notebook.")
         document = YDOCS.get(self._on_disk.type, YDOCS["file"])()
         document.set(self._on_disk.content)
         return document.ydoc.get_update()
 
-    async def _judge_file(self, on_disk: FileContent) -> FileVerdict:
-        """Whose is the file's content? (rule 2)"""
-        if self.file.saved_extra is not None:
-            # It was taken in from the file just before a crash; where it is in the log already, this does nothing.
-            self.split.apply_local(self.file.saved_extra)
-        if self._shows_file or await self.shows(on_disk) or await self._is_unchanged_since(on_disk):
-            return FileVerdict.AS_IT_IS
-        if self.file.wrote(on_disk.digest) or await self._is_torn(on_disk):
-            return FileVerdict.WRITE
-        return FileVerdict.WRITE if await self.take_in(on_disk) else FileVerdict.KEEP_BESIDE
-
-    # --- the file ---
-
-    async def shows(self, on_disk: FileContent) -> bool:
-        """Whether the file holds just what the document does, whoever wrote it; if so, it is a base from now on."""
-        found = on_disk.digest
-        if found != digest(self.content(), on_disk.type):
-            return False
-        await self._remember_save(found)
-        return True
+    # --- the histories ---
 
     def content(self) -> Any:
         """The document's content, in one piece: upstream's `aget` yields between cells, and tears edits apart."""
@@ -343,91 +417,6 @@ class LinkedDocument:
         # Reading a notebook gives new ids to cells that share one: an edit.
         self.split.flush()
         return content
-
-    async def intend_to_save(self, content_digest: str) -> None:
-        """Say which content will be written to the file; called in the tick in which the content was taken."""
-        position = await self._position_now()
-        self.file = await self._store.change(self.room_id, intent_digest=content_digest, intent_seq=position)
-
-    async def saved(self) -> None:
-        """The file now holds what was intended."""
-        self.file = await self._store.change(
-            self.room_id,
-            saved_digest=self.file.intent_digest,
-            saved_seq=self.file.intent_seq,
-            saved_extra=None,
-            intent_digest=None,
-            intent_seq=None,
-        )
-
-    @property
-    def vouches(self) -> bool:
-        """Whether all of it was made on this server, so that its outputs may be signed as trusted here."""
-        return self.file.own and not self.file.others
-
-    async def withdraw_intent(self) -> None:
-        """The file was not written."""
-        self.file = await self._store.change(self.room_id, intent_digest=None, intent_seq=None)
-
-    async def take_in(self, on_disk: FileContent) -> bool:
-        """Merge what was changed outside since the last save, as edits (rule 2).
-
-        Returns:
-            whether it is in the document now; if not, no base is known or this user may not write.
-        """
-        if self.file.saved_seq is None or not self.may_write:
-            return False
-        merges = [(merge_update(b.state, on_disk.content, on_disk.type), b) for b in await self._bases()]
-        # Whichever of two bases it was: from the other one the way to the file is longer.
-        update, base = min(merges, key=lambda merge: len(merge[0] or b""))
-        if update is not None:
-            # First the note, then the edit: after a crash in between the note is applied on opening.
-            extra = update if base.extra is None else merge_updates(base.extra, update)
-            self.file = await self._store.change(
-                self.room_id,
-                saved_digest=on_disk.digest,
-                saved_seq=base.seq,
-                saved_extra=extra,
-                intent_digest=None,
-                intent_seq=None,
-            )
-            self.split.apply_local(update)
-        return True
-
-    async def _bases(self) -> list[_Base]:
-        """What the file showed before it was changed outside; after a crash in a save that may be either content."""
-        assert self.file.saved_seq is not None
-        bases = [await self._base(self.file.saved_seq, self.file.saved_extra)]
-        if self.file.intent_seq is not None:
-            bases.append(await self._base(self.file.intent_seq, None))
-        return bases
-
-    async def _base(self, seq: int, extra: bytes | None) -> _Base:
-        history = await self._store.log.read(self.room_id, until=seq)
-        document: Doc = Doc()
-        for update in history.updates + ([] if extra is None else [extra]):
-            document.apply_update(update)
-        return _Base(seq, extra, document.get_update())
-
-    async def _is_unchanged_since(self, on_disk: FileContent) -> bool:
-        """Whether neither the file nor the document has changed since the last save: it is not written for its form."""
-        last = (self.file.saved_digest, self.file.saved_seq, self.file.saved_extra)
-        return last == (on_disk.digest, await self._position_now(), None)
-
-    async def _is_torn(self, on_disk: FileContent) -> bool:
-        """Whether a crash has cut our own save short: the file holds the beginning of it, or no notebook at all."""
-        if self.file.intent_seq is None:
-            return False
-        if on_disk.content is None or on_disk.type == "notebook":
-            return on_disk.content is None
-        document = YDOCS.get(on_disk.type, YDOCS["file"])()
-        document.ydoc.apply_update((await self._base(self.file.intent_seq, None)).state)
-        return str(document.get()).startswith(on_disk.content)
-
-    async def _remember_save(self, content_digest: str) -> None:
-        if self.file.saved_digest != content_digest or self.file.saved_seq is None:
-            await self.intend_to_save(content_digest)
-            await self.saved()
 
     async def side_is_kept(self) -> None:
         """Wait until the per-server keys are in the local store, and so in the room: before a browser syncs."""
@@ -438,14 +427,12 @@ class LinkedDocument:
         position = self._position
         return position if isinstance(position, int) else await asyncio.shield(position)
 
-    # --- the histories ---
-
     def _keep_shared(self, update: bytes, remote: bool) -> None:
         self._position = self._store.log.append(self.room_id, update, self._log_generation)
         if not remote:
             self.link.send(update)
         elif not self.file.others:
-            self.file = replace(self.file, others=True)
+            self.record.file = replace(self.file, others=True)
             self._noting = asyncio.ensure_future(self._store.change(self.room_id, others=True))
 
     def _keep_side(self, update: bytes) -> None:
@@ -463,15 +450,21 @@ class LinkedDocument:
         self._store.log.forget(self.room_id)
 
     def status(self) -> dict[str, Any]:
-        """What `/rtc/status` tells of it."""
+        """What `/rtc/status` tells of it; see docs/own-server.md."""
+        acknowledged = self.link.acknowledged_state
         return {
             "room": self.room_id,
             "document_id": self.file.document_id,
             "path": self.file.path,
             "permissions": self.file.permissions,
+            "ended": self.file.ended,
             "generation": self.file.generation,
             "link": str(self.link.state),
             "reason": self.link.reason,
             "unacknowledged": self.link.unacknowledged,
+            "acknowledged": {
+                "state_vector": b64encode(acknowledged).decode(),
+                "clocks": {str(client): clock for client, clock in clocks(acknowledged).items()},
+            },
             "saved": self.link.state is LinkState.LIVE and self.link.unacknowledged == 0,
         }

@@ -18,7 +18,7 @@ from .core import queries, queries_local
 from .core.compaction import Retention
 from .core.database import Database
 from .core.documentlog import DocumentLog
-from .core.errors import ConfigurationError, DatabaseUnavailable
+from .core.errors import ConfigurationError, DatabaseUnavailable, ServiceError
 from .core.logpolicy import LogPolicy
 from .core.queries import History
 from .core.queries_local import LocalFile
@@ -38,6 +38,7 @@ class LocalStore:
 
     Args:
         path: of the SQLite file; it and its folder are made when missing.
+        max_pending_bytes: the bound on what waits for it; 0: none.
 
     Raises:
         ConfigurationError: the file can't be made there.
@@ -48,7 +49,7 @@ class LocalStore:
         is_new: nothing was kept here before.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_pending_bytes: int = 0) -> None:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ class LocalStore:
         self.is_new = path.stat().st_size == 0
         self.database = Database(URL.create("sqlite", database=str(path)))
         policy = LogPolicy(kept_positions=queries_local.kept_positions, retention=_RETENTION)
-        self.log = DocumentLog(self.database, policy=policy)
+        self.log = DocumentLog(self.database, max_pending_bytes, policy)
         try:
             self.database.call(prepare_local_store)
             self._read_only = self.database.call(queries_local.read_only_files)
@@ -89,6 +90,28 @@ class LocalStore:
         adopted = before.room_id if before is not None and adopts is not None and adopts(before) else None
         return self._noted(await self.database.run(_open, room_id, path, adopted))
 
+    async def find(self, room_id: str) -> LocalFile | None:
+        """The room's file, if it was opened here before."""
+        return await self.database.run(queries_local.find_file, room_id)
+
+    async def found(
+        self, document_id: str, room_id: str, path: str, is_another: Callable[[LocalFile], bool]
+    ) -> LocalFile:
+        """The room's file holds this document, as the service says.
+
+        Args:
+            is_another: whether a file that is known to hold it is another one, rather than this one under the id and
+                the path that it had before: then what is here of it goes along.
+
+        Raises:
+            ServiceError: another file of this server holds it.
+        """
+        other = await self.holding(document_id)
+        adopted = None if other is None or other.room_id == room_id else other
+        if adopted is not None and is_another(adopted):
+            raise ServiceError(f"It is known here as {adopted.path}.", 409, "known_here")
+        return await self.database.run(_found, document_id, room_id, path, adopted and adopted.room_id)
+
     async def holding(self, document_id: str) -> LocalFile | None:
         """The file that holds a document here, if there is one."""
         return await self.database.run(queries_local.find_document, document_id)
@@ -101,6 +124,14 @@ class LocalStore:
         """A file holds its document no longer."""
         self._read_only.pop(room_id, None)
         await self.database.run(queries_local.remove_file, room_id)
+
+    async def remove_histories(self, room_id: str) -> None:
+        """What is in this room from now on is another document."""
+        await self.database.run(_remove_histories, room_id)
+
+    async def files_at(self, path: str) -> list[LocalFile]:
+        """The files that are known at a path, or in the folder of that path."""
+        return await self.database.run(queries_local.files_at, path)
 
     async def moved(self, path: str, new_path: str) -> None:
         """A file or a folder was renamed."""
@@ -158,6 +189,21 @@ def _open(connection: Connection, room_id: str, path: str, adopted: str | None) 
             queries.create_document(connection, name)
         return queries_local.add_file(connection, room_id, path)
     return queries_local.change_file(connection, room_id, path=path)
+
+
+def _found(
+    connection: Connection, document_id: str, room_id: str, path: str, adopted: str | None
+) -> LocalFile:
+    if adopted is not None:
+        queries_local.remove_file(connection, room_id)
+        _remove_histories(connection, room_id)
+    _open(connection, room_id, path, adopted)
+    return queries_local.change_file(connection, room_id, document_id=document_id)
+
+
+def _remove_histories(connection: Connection, room_id: str) -> None:
+    for name in (room_id, side_of(room_id)):
+        queries.remove_history(connection, name)
 
 
 def _reset(connection: Connection, room_id: str) -> tuple[LocalFile, int]:

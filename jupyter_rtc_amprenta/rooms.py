@@ -13,69 +13,57 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from jupyter_server_ydoc.rooms import DocumentRoom
 from jupyter_server_ydoc.utils import LogLevel
 from jupyter_ydoc import ydocs as YDOCS
-from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Awareness, Channel, Doc
 from tornado.web import HTTPError
 
-from .client import ServiceClient
+from .agreedsaver import AgreedFileSaver
 from .core import protocol
-from .core.content import digest
 from .core.errors import ProtocolError, ServiceError, ServiceUnavailable
 from .core.protocol import MessageType
-from .core.settings import Settings
+from .core.volumes import VolumePath
+from .documentroom import SeparateRoom
 from .filesaver import FileSaver
 from .linkawareness import LinkAwareness
 from .linked import LinkedDocument
-from .localstore import LocalStore
+from .linking import Linking
+from .perserver import per_server
+from .places import Places
+from .retraction import Retraction
 
 _RELOAD = 1003
-# The awareness clients that the browser speaks for whose message is being handled: upstream's hook for messages
-# is not told whose they are, but runs in the task that serves them.
-_SPEAKS_FOR: ContextVar[set[int]] = ContextVar("speaks_for")
 
 
 @dataclass
-class Linking:
-    """What all linked rooms of one server share.
+class Browser:
+    """One browser's connection to a room.
 
     Attributes:
-        settings: of this server.
-        home_id: of the folder that the files are in; see `homeid.py`.
-        store: the local store.
-        client: of the service and the Y.js server.
-        contents_manager: gives the server's contents manager, once it is there.
-        on_clients: called when somebody enters or leaves a room.
-        id_is_gone: whether a file id names no file any more.
-        joining: held by who puts a shared document among the files: two would put it there twice.
-        forget_tabs: after this, tabs of before are asked to reload when they come back.
-        tabs_session: what tabs of now name as their session.
-        delete_room: takes a room out of jupyter-collaboration's list, and stops it.
-        rooms: the open ones, by room id.
+        channel: upstream's handler of its socket.
+        speaks_for: the awareness clients that it has told of.
+        retraction: takes back what it types without the right; made when that first happens.
     """
 
-    settings: Settings
-    home_id: str
-    store: LocalStore
-    client: ServiceClient
-    contents_manager: Callable[[], Any]
-    on_clients: Callable[[], None]
-    id_is_gone: Callable[[str], bool]
-    joining: asyncio.Lock
-    forget_tabs: Callable[[], None]
-    tabs_session: Callable[[], str]
-    delete_room: Callable[[LinkedRoom], Awaitable[None]]
-    rooms: dict[str, LinkedRoom]
+    channel: Any
+    speaks_for: set[int] = field(default_factory=set)
+    retraction: Retraction | None = None
+
+    @property
+    def username(self) -> str | None:
+        """Whose browser it is."""
+        return getattr(self.channel.current_user, "username", None)
 
 
-class LinkedRoom(DocumentRoom):
+# Whose message is being handled: upstream's hook for messages is not told, but runs in the task that serves them.
+_BROWSER: ContextVar[Browser | None] = ContextVar("browser", default=None)
+
+
+class LinkedRoom(SeparateRoom):
     """A document room that is a peer of the Y.js server. `linking` is set by `upstream.install`."""
 
     linking: Linking
@@ -88,12 +76,13 @@ class LinkedRoom(DocumentRoom):
         self.ydoc = Doc()
         self.awareness = Awareness(self.ydoc)
         self.awareness.observe(self.send_server_awareness)
-        self._document = _per_server(YDOCS.get(self._file_type, YDOCS["file"]))(self.ydoc, self.awareness)
+        self._document = per_server(YDOCS.get(self._file_type, YDOCS["file"]))(self.ydoc, self.awareness)
         self._document.observe(self._on_document_change)
         self.link_awareness = LinkAwareness(self.awareness, self._tell_clients)
+        self.places = Places(self._document)
         self.linked = LinkedDocument(
             room_id,
-            self.linking.home_id,
+            self.linking.mounts,
             self.linking.store,
             self.linking.client,
             self._document,
@@ -101,22 +90,26 @@ class LinkedRoom(DocumentRoom):
             self.linking.settings.open_timeout,
             self._begin_anew,
             self._rights_changed,
+            self._ended,
             self.linking.forget_tabs,
+            lambda content: self.saver.keep_beside(content),
             self.linking.id_is_gone,
+            self.linking.rooms.__contains__,
         )
         self._document.keep = self.linked.split.keep
         self._document.may_write = lambda: self.linked.may_write
-        self.saver = FileSaver(
-            self.linked,
-            self._file,
-            self._file_format,
-            self._file_type,
-            self._document,
-            self.linking.contents_manager,
-        )
+        self.saver = self._make_saver()
         self.on_message = self._drops
         self._stopping: asyncio.Task[None] | None = None
         self._drops_history = False
+        self._asked_to_reload: set[int] = set()
+
+    def _make_saver(self) -> FileSaver:
+        kind = (self._file_format, self._file_type)
+        parts = (self._file, *kind, self._document, self.linking.contents_manager, self._tell_rooms_of_the_file)
+        if self.linking.mounts.of(self._file.path).agreed:
+            return AgreedFileSaver(self._file_is_missing, self.linked, *parts)
+        return FileSaver(self.linked, *parts)
 
     async def initialize(self) -> None:
         """Open the document: see `LinkedDocument.open`.
@@ -124,6 +117,7 @@ class LinkedRoom(DocumentRoom):
         Raises:
             HTTPError: the file can't be read.
             ServiceUnavailable: the document is at the Y.js server alone, which does not answer.
+                Or the file is on a shared volume, and this user may not enter it there.
         """
         if self._stopping is not None:
             raise ServiceUnavailable("It is being closed. Open it again.")
@@ -138,16 +132,13 @@ class LinkedRoom(DocumentRoom):
             # room that is half open.
             self.log.exception("Room %s can't be opened", self.room_id)
             self._stopping = asyncio.create_task(self._stop())
-            raise ServiceUnavailable("It can't be opened now. See the log.") from error
+            raise _for_the_browser(error) from error
 
     async def _open(self) -> None:
         await self._wait_for_predecessor()
         self.linking.rooms[self.room_id] = self
         on_disk = await self.saver.load_first()
         verdict = await self.linked.open(on_disk)
-        if self.linked.dropped is not None and digest(self.linked.dropped, self._file_type) != on_disk.digest:
-            # What was kept and is in no file yet: edits that were never accepted (rule 7).
-            await self.saver.keep_beside(self.linked.dropped)
         self._document.path = self._file.path
         await self.linked.side_is_kept()
         await self.saver.settle(verdict, on_disk)
@@ -170,13 +161,13 @@ class LinkedRoom(DocumentRoom):
             return
         if (present := self.link_awareness.present()) is not None:
             await channel.send(present)
-        speaks_for: set[int] = set()
-        _SPEAKS_FOR.set(speaks_for)
+        browser = Browser(channel)
+        _BROWSER.set(browser)
         self.linking.on_clients()
         try:
             await super().serve(channel)
         finally:
-            self.link_awareness.left(speaks_for)
+            self.link_awareness.left(browser.speaks_for)
             self.linking.on_clients()
 
     async def stop(self) -> None:
@@ -190,11 +181,13 @@ class LinkedRoom(DocumentRoom):
             if self.ready:
                 try:
                     await self.saver.finish()
+                    await self.saver.mark_name()
                 except Exception:
-                    self.log.exception("Room %s: its last save failed", self.room_id)
+                    self.log.exception("Room %s: its file could not be finished", self.room_id)
             try:
                 await self.linked.close()
-                if self._drops_history:
+                # What is in no file is dropped by the next opening, which keeps it beside.
+                if self._drops_history and not self.saver.unsaved:
                     await self.linking.store.reset(self.room_id)
             finally:
                 self.link_awareness.stop()
@@ -209,14 +202,37 @@ class LinkedRoom(DocumentRoom):
         A reader's edits go no further than this socket (rule 7); an empty step 2 is normal. What is malformed
         is left out, since upstream would fail on it.
         """
+        browser = _BROWSER.get()
+        assert browser is not None
         try:
             frame = protocol.decode(message)
             if frame.type == MessageType.AWARENESS:
-                _SPEAKS_FOR.get().update(state.client_id for state in protocol.decode_states(frame.body))
-        except ProtocolError as error:
+                browser.speaks_for.update(state.client_id for state in protocol.decode_states(frame.body))
+                if browser.username == self.linking.owner:
+                    self.linking.on_moves()
+            if frame.edits and self._stopping is None and not self.linked.may_write:
+                self._take_back(browser, frame.body)
+        except (ProtocolError, ValueError) as error:
             self.log.warning("A browser's message in room %s is left out: %s", self.room_id, error)
             return True
         return frame.edits and (self._stopping is not None or not self.linked.may_write)
+
+    def _take_back(self, browser: Browser, update: bytes) -> None:
+        """Make what a reader has typed vanish from their page.
+
+        Raises:
+            ValueError: it is no Yjs update.
+        """
+        if browser.retraction is None:
+            browser.retraction = Retraction(self.ydoc, YDOCS.get(self._file_type, YDOCS["file"]))
+        taken_back = browser.retraction.take_back(update)
+        if taken_back is None:
+            # A page that was asked comes back by itself while its question is still open: one question is enough.
+            if not browser.speaks_for & self._asked_to_reload:
+                _ask_to_reload(browser.channel, "You may only read this. Reload it; nothing was changed.")
+            self._asked_to_reload |= browser.speaks_for
+        elif taken_back != protocol.EMPTY_UPDATE:
+            self.create_task(browser.channel.send(protocol.encode_update(taken_back)))
 
     def _tell_clients(self, message: bytes) -> None:
         for client in list(self.clients):
@@ -226,7 +242,13 @@ class LinkedRoom(DocumentRoom):
 
     def _on_document_change(self, target: str, event: Any) -> None:
         # Servers and browsers write `state` too: were it saved for, two linked rooms would save each other for ever.
-        if target != "state" and self.ready and self._autosave():
+        if target == "state" or not self.ready:
+            return
+        browser = _BROWSER.get()
+        if browser is not None and browser.username == self.linking.owner and not self.linked.split.filling:
+            self.places.edited(target, event)
+            self.linking.on_moves()
+        if self._autosave():
             self.saver.content_changed(self._save_delay)
 
     def _autosave(self) -> bool:
@@ -245,6 +267,12 @@ class LinkedRoom(DocumentRoom):
             await self.saver.outside_change()
         except (HTTPError, OSError) as error:
             self.log.error("%s was changed outside, and can't be read: %s", self._file.path, error)
+
+    def _tell_rooms_of_the_file(self) -> None:
+        """A notebook and its text are two documents: to the one, what the other saved is a change from outside."""
+        for room in self.linking.rooms.values():
+            if room is not self and room._file is self._file:
+                self.create_task(room._on_outofband_change())
 
     async def _on_filepath_change(self) -> None:
         super()._on_filepath_change()
@@ -274,6 +302,25 @@ class LinkedRoom(DocumentRoom):
         self._drops_history = True
         await self.linking.delete_room(self)
 
+    async def _file_is_missing(self) -> None:
+        """Another server may have moved or deleted the file that all have."""
+        document_id = self.linked.file.document_id
+        assert document_id is not None
+        described = await self.linking.client.document(document_id)
+        if "closed_reason" in described:
+            await self.file_deleted()
+            return
+        place = VolumePath(described.get("volume", ""), described.get("volume_path", ""))
+        path = self.linking.mounts.path_of(place)
+        if path is not None and path != self._file.path and self.linking.mounts.exists(path):
+            self.log.info("%s was moved to %s by another server.", self._file.path, path)
+            self.linking.follow_move(self._file.path, path)
+
+    async def file_moved_away(self) -> None:
+        """The file has left its home or its volume: where it is now, it is another document."""
+        self.saver.give_up()
+        await self._close_for_good("The file was moved elsewhere.")
+
     async def file_deleted(self) -> None:
         """The file is gone: so is the room. The document stays with the others."""
         self.saver.give_up()
@@ -282,49 +329,40 @@ class LinkedRoom(DocumentRoom):
             _ask_to_reload(client, "The file of this document was deleted.")
         await self.linking.delete_room(self)
 
+    def _ended(self, ended: str) -> None:
+        """It is no document any more, here: the file is what is left."""
+        for client in list(self.clients):
+            _ask_to_reload(client, _ENDED[ended])
+
     def _rights_changed(self, permissions: str) -> None:
         """What a browser typed while it might only read was dropped, and has left a gap: it begins afresh."""
         for client in list(self.clients):
             _ask_to_reload(client, f"Your right to this document has changed: {permissions}.")
 
 
+# As short as a close frame asks for: see `_ask_to_reload`.
+_ENDED = {
+    "removed": "You take part no longer. This copy is yours, and no longer shared.",
+    "deleted": "The document was deleted. This copy is yours, and no longer shared.",
+}
+
+
+# By the code of what is raised. A close frame has 123 bytes, and upstream puts 74 around them.
+_SENTENCES = {
+    "not_in_group": "You may not enter this shared volume.",
+    "unknown_volume": "The service does not know this shared volume.",
+    "file_unknown": "It was changed: a participant must open it first.",
+    "known_here": "It is known here under another name.",
+    "volume_offline": "The collaboration service does not answer.",
+}
+
+
+def _for_the_browser(error: Exception) -> ServiceUnavailable:
+    """What a browser is told of why a room can't be opened; the log has all of it."""
+    code = error.code if isinstance(error, ServiceError) else ""
+    return ServiceUnavailable(_SENTENCES.get(code, "It can't be opened now. See the log."))
+
+
 def _ask_to_reload(client: Any, text: str) -> None:
     """Close a browser's socket so that JupyterLab shows `text` and offers to reload. A close frame has 123 bytes."""
     client.close(_RELOAD, json.dumps({"reason": "rtc", "reloadable": True, "errorReason": text}))
-
-
-def _per_server(base: type[YBaseDoc]) -> type[YBaseDoc]:
-    """The document class whose server-written keys of the map `state` obey rule 10."""
-    return type(f"Linked{base.__name__}", (_PerServerState, base), {})
-
-
-class _PerServerState(YBaseDoc):
-    """`path` and `hash` go to the side document; `dirty` is written when it is true, and by who may write."""
-
-    keep: Callable[[str, Any], None]
-    may_write: Callable[[], bool]
-
-    @property
-    def path(self) -> str | None:
-        return super().path
-
-    @path.setter
-    def path(self, value: str) -> None:
-        self.keep("path", value)
-
-    @property
-    def hash(self) -> str | None:
-        return super().hash
-
-    @hash.setter
-    def hash(self, value: str) -> None:
-        self.keep("hash", value)
-
-    @property
-    def dirty(self) -> bool | None:
-        return super().dirty
-
-    @dirty.setter
-    def dirty(self, value: bool) -> None:
-        if self.dirty and not value and self.may_write():
-            self._ystate["dirty"] = False

@@ -60,6 +60,11 @@ class SplitDocument:
             (self._side, self._side.observe(self._side_changed)),
         ]
 
+    @property
+    def filling(self) -> bool:
+        """Whether what changes in the room now comes from elsewhere: from the link, the store or the file."""
+        return self._into_room
+
     def load(self, shared: Sequence[bytes], side: Sequence[bytes]) -> None:
         """Take the histories from the local store: they are in it, so no one is told."""
         self._loading = True

@@ -82,6 +82,11 @@ class DocumentHandler(RuleHandler):
         """A document, as a server needs it."""
         self.send(await self.rules.collaboration.document(self.identity, document_id))
 
+    async def patch(self, document_id: str) -> None:
+        """Follow its file, which was moved or deleted."""
+        body = bodies.change_body(self.json_body())
+        self.send(await self.rules.collaboration.change(self.identity, document_id, body))
+
     async def delete(self, document_id: str) -> None:
         """Remove it wholly."""
         await self.rules.collaboration.delete(self.identity, document_id)

@@ -24,6 +24,7 @@ from jupyter_rtc_amprenta.core.errors import ConfigurationError
 from jupyter_rtc_amprenta.core.settings import service_database_url
 from jupyter_rtc_amprenta.core.tokens import Keyring
 from jupyter_rtc_amprenta.core.traits import settings_of
+from jupyter_rtc_amprenta.core.volumes import parse as parse_volumes
 
 from . import issuers
 from .admin import Admin
@@ -53,6 +54,7 @@ from .runtime import run, settle
 from .setting_traits import FIELDS, SettingTraits
 from .site import Site
 from .user_watch import UserWatch
+from .volumes import VolumeDoor
 from .watch import DatabaseWatch
 from .webhooks import Webhooks
 from .yjs_hub_tokens import HubTokenCheck
@@ -143,12 +145,13 @@ class RtcService(SettingTraits, Application):
 
     def _yjs_server(self) -> YjsServer:
         hub_tokens = HubTokenCheck(self.hub_auth)
-        return YjsServer(self.settings, self.database, lambda: self.watch.loaded_keyring, hub_tokens)
+        return YjsServer(self.settings, self.database, self.watch.keyring, hub_tokens)
 
     def _rules(self) -> Rules:
+        volumes = parse_volumes(self.settings.shared_volumes)
         overview = Overview(self.database, self.settings)
         return Rules(
-            Collaboration(self.database, self.settings, self.watch.keyring),
+            Collaboration(self.database, self.settings, self.watch.keyring, VolumeDoor(volumes, self.hub)),
             Participants(self.database, self.settings),
             Invites(self.database, self.settings, self.hub, self._hub_url()),
             Links(self.database, self.settings, self._hub_url()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,18 +27,34 @@ MOST_DOCUMENTS = 1000
 MOST_CONNECTIONS = 10_000
 MOST_USES = 1000
 _LONGEST_KEY = 200
+_DIGEST = re.compile("[0-9a-f]{64}")
 _LONGEST_TOKEN = 20_000
 
 
 @dataclass(frozen=True)
 class DocumentBody:
-    """A file to be registered: what `queries_people.NewSession` has, without owner and id."""
+    """A file to be registered: what `queries_people.NewSession` has, without owner and id.
+
+    Attributes:
+        shared: whether it lies on the shared volume of that name. Then `path` is below the volume, `file_id` the
+            kind of the room (`json:notebook`), and `digest` shows that the server has the file.
+        digest: of the file's content; in a home that several servers share they know it by that and the path.
+    """
 
     volume: str
     file_id: str
     document_type: str
     path: str
     title: str
+    shared: bool = False
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class ChangeBody:
+    """What became of a document's file: it has another path on its volume, or it was deleted (`path` is None)."""
+
+    path: str | None
 
 
 @dataclass(frozen=True)
@@ -84,13 +101,34 @@ def document_body(body: Body) -> DocumentBody:
             "invalid_document_type", f"document_type must be one of {', '.join(DOCUMENT_TYPES)}."
         )
     path = _text(body, "path", 4096)
+    shared = body.get("shared", False)
+    if not isinstance(shared, bool):
+        raise BadRequest("invalid_shared", "shared must be true or false.")
     return DocumentBody(
+        shared=shared,
+        digest=_digest(body) if shared or "digest" in body else "",
         volume=_text(body, "volume", 200),
         file_id=_text(body, "file_id", 200),
         document_type=kind,
         path=path,
         title=_text(body, "title", 500, default="") or PurePosixPath(path).name,
     )
+
+
+def change_body(body: Body) -> ChangeBody:
+    """The body of `PATCH /documents/{document_id}`."""
+    if body.get("deleted") is True and "path" not in body:
+        return ChangeBody(None)
+    if "deleted" in body:
+        raise BadRequest("invalid_change", 'Send either {"path": "…"} or {"deleted": true}.')
+    return ChangeBody(_text(body, "path", 4096))
+
+
+def _digest(body: Body) -> str:
+    digest = _text(body, "digest", 64)
+    if not _DIGEST.fullmatch(digest):
+        raise BadRequest("invalid_digest", "digest must be a SHA-256 in hexadecimal.")
+    return digest
 
 
 def invite_body(body: Body) -> InviteBody:

@@ -17,12 +17,14 @@ from jupyter_rtc_amprenta.core.queries_record import record_end
 from jupyter_rtc_amprenta.core.schema import now
 from jupyter_rtc_amprenta.core.settings import Settings
 from jupyter_rtc_amprenta.core.tokens import Keyring
+from jupyter_rtc_amprenta.core.volumes import file_key
 
-from . import views
+from . import views, volumes
 from .auth import Identity
-from .bodies import DocumentBody, Page
+from .bodies import ChangeBody, DocumentBody, Page
 from .errors import Forbidden, NotFound
 from .views import Json
+from .volumes import VolumeDoor
 
 _RECENT_ACTIVITIES = 20
 MOST_PARTICIPANTS = 1000
@@ -79,25 +81,32 @@ class Collaboration:
         database: PostgreSQL.
         settings: times, and the Y.js server's URL.
         keyring: gives the keys that tokens are signed with; may raise DatabaseUnavailable.
+        door: of the shared volumes.
     """
 
-    def __init__(self, database: Database, settings: Settings, keyring: Callable[[], Keyring]) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, keyring: Callable[[], Keyring], door: VolumeDoor
+    ) -> None:
         self._database = database
         self._settings = settings
         self._keyring = keyring
+        self._door = door
 
     # --- documents ---------------------------------------------------------------------------------------------
 
     async def register(self, identity: Identity, body: DocumentBody) -> Json:
         """Give a file of the caller's its document: a new one, or the one that it has."""
+        if body.shared:
+            await self._door.require(identity, body.volume)
         document_id, created, row = await self._database.run(_register, identity, body, self._since())
+        own = {} if row.file_owner in (None, identity.username) else {"own": False}
         return {
             "document_id": document_id,
             "generation": row.generation,
             "permissions": row.permissions,
             "created": created,
             "connection_url": self._connection_url(document_id),
-        }
+        } | ({} if body.shared or row.file_id == body.file_id else {"file_id": row.file_id} | own)
 
     async def documents(self, identity: Identity, page: Page) -> Json:
         """The documents that the caller takes part in, the last used first."""
@@ -112,6 +121,10 @@ class Collaboration:
     async def document(self, identity: Identity, document_id: str) -> Json:
         """One document, as a participant's server needs it."""
         return self._document(await self._entered(identity, document_id))
+
+    async def change(self, identity: Identity, document_id: str, body: ChangeBody) -> Json:
+        """Follow a document's file, which was moved on its shared volume, or deleted: then the session is over."""
+        return self._document(await self._database.run(_change, identity, document_id, body, self._since()))
 
     async def delete(self, identity: Identity, document_id: str) -> None:
         """Remove a document wholly; its owner may."""
@@ -157,6 +170,11 @@ class Collaboration:
     async def document_token(self, identity: Identity, document_id: str) -> Json:
         """A token that opens one document at the Y.js server, for a participant or the server of one."""
         row = await self._entered(identity, document_id)
+        if row.closed_at is not None:
+            raise NotFound("session_over", f"The session is over: {row.closed_reason}")
+        if row.by_group and not await self._door.lets_in(identity.username, row.volume):
+            await self._database.run(volumes.remove_who_left_the_group, identity, document_id)
+            raise Forbidden("not_in_group", f"You are in no group that may enter {row.volume} any more.")
         seconds = self._settings.token_seconds
         token = self._keyring().document_token(
             identity.username, document_id, row.permissions, row.generation, seconds, via=identity.server
@@ -215,13 +233,30 @@ def _register(
         document_id=new_document_id(body.document_type, body.title),
         owner=identity.username,
         volume=body.volume,
-        file_id=body.file_id,
+        file_id=file_key(body.file_id, body.path) if body.shared else body.file_id,
         document_type=body.document_type,
-        path=body.path,
+        path=f"{body.volume}/{body.path}" if body.shared else body.path,
         title=body.title,
+        shared=body.shared,
     )
-    document_id, created = queries_people.register_session(connection, new, identity.address)
+    if body.shared:
+        document_id, created = volumes.register_shared(connection, identity, new, body.digest)
+    elif known := volumes.known_in_home(connection, new, body.digest):
+        document_id, created = known, False
+    else:
+        document_id, created = queries_people.register_session(connection, new, identity.address)
     return document_id, created, entered_session(connection, identity, document_id, since)
+
+
+def _change(
+    connection: Connection, identity: Identity, document_id: str, body: ChangeBody, since: datetime
+) -> Row[Any]:
+    row = entered_session(connection, identity, document_id, since)
+    if body.path is None:
+        volumes.close(connection, identity, row)
+    else:
+        volumes.move_file(connection, row, body.path)
+    return entered_session(connection, identity, document_id, since)
 
 
 def _delete(connection: Connection, identity: Identity, document_id: str, since: datetime) -> None:

@@ -6,6 +6,7 @@ a variable that the operator has given to the servers stays as it is.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from traitlets.config import Config
 
+from jupyter_rtc_amprenta.core import volumes
 from jupyter_rtc_amprenta.core.errors import ConfigurationError
 from jupyter_rtc_amprenta.core.settings import VARIABLES, Settings, read, service_database_url
 
@@ -39,6 +41,7 @@ def configure(
     yjs_server_url: str | None = None,
     yjs_in_service: bool = True,
     signing_key: str | None = None,
+    shared_volumes: Mapping[str, Mapping[str, Any]] | None = None,
     command: Sequence[str] | None = None,
     api_token: str | None = None,
     extra_environment: Mapping[str, str] | None = None,
@@ -60,6 +63,8 @@ def configure(
         yjs_server_url: where users' servers and other clients reach it, such as `ws://hub:1234`.
         yjs_in_service: whether the service runs the Y.js server in its own process.
         signing_key: Ed25519, PEM; without it one is kept in the database.
+        shared_volumes: what several users' servers have mounted: name to its `path` there and the Hub's `groups` that
+            may enter, such as `{"team": {"path": "/srv/shared/team", "groups": ["team"]}}`.
         command: what the Hub runs; by default this package, with the Hub's own Python.
         api_token: of a service that something else runs: given without `command`, the Hub starts nothing.
         extra_environment: more variables for the service; they win.
@@ -77,6 +82,7 @@ def configure(
         {
             "RTC_DATABASE_URL": database_url,
             "RTC_HUB_URL": hub_public_url,
+            "RTC_SHARED_VOLUMES": None if shared_volumes is None else json.dumps(shared_volumes),
             "RTC_SIGNING_KEY": signing_key,
             "RTC_YJS_IN_SERVICE": str(yjs_in_service).lower(),
             "YJS_SERVER_HOST": yjs_host,
@@ -95,7 +101,7 @@ def configure(
         service["command"] = list(command or (sys.executable, "-m", "jupyterhub_service"))
         service["environment"] = environment
     _register_service(c, service)
-    _grant_scopes(c, service_name, settings.search_users)
+    _grant_scopes(c, service_name, settings)
     _prepare_servers(c, service_name, settings, (api_url or service_url).rstrip("/"))
     return environment
 
@@ -130,13 +136,15 @@ def _register_service(c: Config, service: dict[str, Any]) -> None:
     add_to_list(c.JupyterHub, "services", [service])
 
 
-def _grant_scopes(c: Config, service_name: str, search_users: bool) -> None:
+def _grant_scopes(c: Config, service_name: str, settings: Settings) -> None:
     add_to_dict(c.JupyterHub, "custom_scopes", {PERSON_SCOPE: {"description": _PERSON_DESCRIPTION}})
+    more = ["list:users"] if settings.search_users else []
+    more += ["read:users:groups"] if settings.shared_volumes else []
     role = {
         "name": f"service-{service_name.lower()}",
-        "description": "Look up whether an invited user exists",
+        "description": "Look up whether an invited user exists, and who may enter a shared volume",
         # One user at a time: the list of all is for whom the operator wants to find each other.
-        "scopes": ["read:users:name", *(["list:users"] if search_users else [])],
+        "scopes": ["read:users:name", *more],
         "services": [service_name],
     }
     add_to_list(c.JupyterHub, "load_roles", [role])
@@ -164,6 +172,11 @@ def _prepare_servers(c: Config, service_name: str, settings: Settings, api_url: 
         "RTC_API_URL": api_url,
         "RTC_PAGE_URL": settings.page_url or _page_url(c, service_name, settings),
     }
+    if settings.shared_volumes:
+        environment["RTC_SHARED_VOLUMES"] = volumes.for_servers(settings.shared_volumes)
+    if is_set(c.JupyterHub, "allow_named_servers") and c.JupyterHub.allow_named_servers:
+        # Two servers of one user may then have the same files.
+        environment["RTC_ONE_SERVER_PER_HOME"] = "false"
     # A class's own section, such as c.DockerSpawner, wins over c.Spawner: what is set there is extended too.
     own = [name for name in c if name.endswith("Spawner") and name != "Spawner"]
     for section in [c.Spawner, *(c[name] for name in own)]:

@@ -1,5 +1,5 @@
-"""What the service asks the Hub for itself: whether a user exists, what they are called, and, where the operator
-lets it, who there is. Its token may do no more."""
+"""What the service asks the Hub for itself: whether a user exists, what they are called, in which groups they are,
+and, where the operator lets it, who there is. Its token may do no more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Hub:
 
     Args:
         api_url: such as `http://127.0.0.1:8081/hub/api`.
-        api_token: the service's; needs the scope `read:users:name`, and `list:users` for a search.
+        api_token: the service's; needs the scope `read:users:name`, `list:users` for a search, and `read:users:groups`
+            where there are shared volumes.
     """
 
     def __init__(self, api_url: str, api_token: str) -> None:
@@ -40,13 +41,29 @@ class Hub:
         Raises:
             Unavailable: it does not answer, or does not tell.
         """
+        model = await self._user(username)
+        return None if model is None else known_name(model)
+
+    async def groups(self, username: str) -> list[str]:
+        """The Hub's groups that a user is in; none where it has no such user.
+
+        Raises:
+            Unavailable: it does not answer, or does not tell.
+        """
+        model = await self._user(username)
+        if model is not None and "groups" not in model:
+            log.warning("The Hub does not tell the groups of a user: the service lacks the scope read:users:groups.")
+            raise Unavailable("hub_unavailable", "The Hub does not tell which groups this user is in.")
+        return [] if model is None else list(model["groups"])
+
+    async def _user(self, username: str) -> dict[str, Any] | None:
         answer = await self._get(f"/users/{quote(username, safe='')}")
         if answer.code == 404:
             return None
         if answer.code != 200:
             log.warning("The Hub answers %d when it is asked for a user.", answer.code)
             raise Unavailable("hub_unavailable", "The Hub does not tell whether this user exists.")
-        return known_name(json.loads(answer.body))
+        return json.loads(answer.body)
 
     async def search(self, name: str, limit: int) -> list[tuple[str, str]] | None:
         """The users that have this in their name: at most so many, with what the Hub calls them for people, or "".

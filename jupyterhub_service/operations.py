@@ -35,6 +35,14 @@ _FOR_PEOPLE: tuple[Operation, ...] = (
         {200: "Document"},
     ),
     Operation(
+        "patch",
+        "/documents/{document_id}",
+        api.DocumentHandler,
+        "Its file was moved on its shared volume, or deleted: then the session is over. A user's server tells it.",
+        {200: "Document"},
+        body="ChangeBody",
+    ),
+    Operation(
         "delete",
         "/documents/{document_id}",
         api.DocumentHandler,

@@ -71,6 +71,9 @@ _SESSION = {
     "last_activity": TIME,
     "is_active": FLAG,
 }
+# Where it is over: its file was deleted. And where its file lies on a shared volume.
+_CLOSED = {"closed_at": TIME, "closed_reason": STRING}
+_ON_VOLUME = {"volume": STRING, "volume_path": STRING}
 _LINK = {
     "link_id": STRING,
     "document_id": STRING,
@@ -92,12 +95,17 @@ _VERSION = {
 
 BODIES: dict[str, Schema] = {
     "DocumentBody": _body(
-        {"title": _optional_text(500)},
+        {
+            "title": _optional_text(500),
+            "shared": {"type": "boolean", "default": False},
+            "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        },
         volume=_text(200),
         file_id=_text(200),
         document_type=TYPE,
         path=_text(4096),
     ),
+    "ChangeBody": _body({"path": _text(4096), "deleted": {"const": True}}),
     "SessionBody": _body(owner=_text(200)),
     "ParticipantBody": _body(permissions=RIGHT),
     "InviteBody": _body(
@@ -131,9 +139,11 @@ ANSWERS: dict[str, Schema] = {
     "Error": _object(detail=STRING, code=STRING),
     "Success": _object(success=FLAG, document_id=STRING),
     "Registered": _object(
+        {"file_id": STRING, "own": FLAG},
         document_id=STRING, generation=NUMBER, permissions=RIGHT, created=FLAG, connection_url=STRING
     ),
     "Document": _object(
+        _CLOSED | _ON_VOLUME,
         document_id=STRING,
         document_type=TYPE,
         path=STRING,
@@ -144,10 +154,11 @@ ANSWERS: dict[str, Schema] = {
         connection_url=STRING,
     ),
     "Documents": _list("documents", "Document"),
-    "SessionSummary": _object(**_SESSION, participant_count=NUMBER, is_owner=FLAG),
+    "SessionSummary": _object(_CLOSED, **_SESSION, participant_count=NUMBER, is_owner=FLAG),
     "Sessions": _list("sessions", "SessionSummary", total_count=NUMBER, active_count=NUMBER),
-    "AnySession": _object(**_SESSION, participant_count=NUMBER, is_owner=FLAG, owner=STRING),
+    "AnySession": _object(_CLOSED, **_SESSION, participant_count=NUMBER, is_owner=FLAG, owner=STRING),
     "AnySessionDetails": _object(
+        _CLOSED,
         **_SESSION,
         participant_count=NUMBER,
         is_owner=FLAG,
@@ -190,6 +201,7 @@ ANSWERS: dict[str, Schema] = {
     "Owner": _object(**_PERSON),
     "Person": _object(**_PERSON, last_seen=MAYBE_TIME),
     "Session": _object(
+        _CLOSED | _ON_VOLUME,
         **_SESSION,
         created_at=TIME,
         participants={"type": "array", "items": _ref("Person")},

@@ -16,6 +16,7 @@ _NOT_OURS = {
     "api_url",
     "local_store",
     "shared_folder",
+    "one_server_per_home",
     "open_timeout",
     "page_url",
 }

@@ -47,8 +47,11 @@ class Site:
         return f"{self.hub_url}user-redirect/rtc/join/{quote(document_id, safe='')}"
 
     def open(self, session: Json, is_owner: bool) -> str:
-        """Where a participant opens a session's document: its owner at home, the others at their copy."""
-        if is_owner:
+        """Where a participant opens a session's document: its owner at home, the others at their copy.
+
+        A file of a shared volume lies where each one's server has the volume, which only the server knows.
+        """
+        if is_owner and "volume" not in session:
             return f"{self.hub_url}user-redirect/lab/tree/{quote(session['document_path'].lstrip('/'))}"
         return self.join(session["document_id"])
 

@@ -38,7 +38,7 @@ async def serve_yjs(settings: Settings, database_url: str) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     database = Database(database_url)
     watch = DatabaseWatch(database, settings.signing_key)
-    server = YjsServer(settings, database, lambda: watch.loaded_keyring)
+    server = YjsServer(settings, database, watch.keyring)
     await server.start()
     log.info("The Y.js server listens at ws://%s:%d", settings.yjs_server_host, settings.yjs_server_port)
     watching = asyncio.create_task(watch.run())

@@ -32,6 +32,8 @@ _SENTENCES = {
     "linked": "{who} made an invitation link",
     "unlinked": "{who} withdrew an invitation link",
     "entered": "{who} came by an invitation link",
+    "opened": "{who} opened the shared file",
+    "closed": "{who} deleted the file: the session is over",
     "ended": "{who} ended the session",
     "edited": "{who} edited {whom}",
     "versioned": "{who} kept the version {whom}",
@@ -72,7 +74,12 @@ def session_summary(row: Any, username: str) -> Json:
         "last_activity": instant(row.last_activity),
         "is_active": row.is_active,
         "is_owner": row.owner == username,
-    }
+    } | _closing(row)
+
+
+def _closing(row: Any) -> Json:
+    """That a session is over, and why; nothing where it goes on."""
+    return {} if row.closed_at is None else {"closed_at": instant(row.closed_at), "closed_reason": row.closed_reason}
 
 
 def session_details(row: Any, participants: Sequence[Any]) -> Json:
@@ -88,7 +95,7 @@ def session_details(row: Any, participants: Sequence[Any]) -> Json:
         "owner": next((_person(one) for one in participants if one.username == row.owner), None),
         "is_active": row.is_active,
         "document_title": row.title,
-    }
+    } | _closing(row) | _on_volume(row)
 
 
 def document(row: Any, connection_url: str) -> Json:
@@ -102,7 +109,14 @@ def document(row: Any, connection_url: str) -> Json:
         "permissions": row.permissions,
         "generation": row.generation,
         "connection_url": connection_url,
-    }
+    } | _on_volume(row) | _closing(row)
+
+
+def _on_volume(row: Any) -> Json:
+    """Where the file of a document is found by every server that has its volume."""
+    if not row.shared:
+        return {}
+    return {"volume": row.volume, "volume_path": row.path.removeprefix(f"{row.volume}/")}
 
 
 def participant(row: Any, owner: str) -> Json:

@@ -40,13 +40,8 @@ class DatabaseWatch:
         """Why the database can't be used; empty where it can."""
         return "" if self._trouble is None else str(self._trouble)
 
-    @property
-    def loaded_keyring(self) -> Keyring | None:
-        """The signing keys, once the database has answered; they stay when it goes away."""
-        return self._keyring
-
     def keyring(self) -> Keyring:
-        """The signing keys.
+        """The signing keys; once the database has answered they stay, whatever becomes of it.
 
         Raises:
             DatabaseError: they are not loaded yet; see `require`.

@@ -13,7 +13,6 @@ from sqlalchemy import Connection as DatabaseConnection
 from jupyter_rtc_amprenta.core import queries, queries_tokens
 from jupyter_rtc_amprenta.core.errors import (
     DatabaseError,
-    DatabaseUnavailable,
     DocumentNotFound,
     ServiceUnavailable,
     TokenError,
@@ -66,19 +65,19 @@ class Admission:
 
     Args:
         server: its rooms, its database, whether it drains.
-        keyring_provider: the keys of document tokens, or None while they are not known (the database is away).
+        keyring_provider: gives the keys of document tokens; its DatabaseError says why they are not known yet.
         hub_tokens: asks the Hub about tokens that are not ours; None: only document tokens open the door.
     """
 
     def __init__(
         self,
         server: YjsServer,
-        keyring_provider: Callable[[], Keyring | None],
+        keyring_provider: Callable[[], Keyring],
         hub_tokens: HubTokens | None = None,
     ) -> None:
         self.hub_tokens = hub_tokens
         self._server = server
-        self._keyring_provider = keyring_provider
+        self._keyring = keyring_provider
 
     async def admit(self, document_id: str, token: str, generation: str) -> Admitted:
         """Check the token and open the room. Whoever is admitted must tell `rooms.left` in the end.
@@ -111,7 +110,7 @@ class Admission:
 
         Raises:
             TokenError: it is missing or not valid here.
-            DatabaseUnavailable: the keys are not known yet.
+            DatabaseError: the keys are not known yet: the database is away, or its schema does not fit.
         """
         if not token:
             raise TokenError("A document token is needed: 'Authorization: Bearer …' or '?token='.")
@@ -121,7 +120,7 @@ class Admission:
         """Whether this is a token of ours that stands for a person at the REST API.
 
         Raises:
-            DatabaseUnavailable: the keys are not known yet, or whether it was revoked is not.
+            DatabaseError: the keys are not known yet, or whether it was revoked is not.
         """
         try:
             stamp = self._keyring().api_stamp(token)
@@ -133,7 +132,7 @@ class Admission:
         """Nobody can be let in before the keys are known.
 
         Raises:
-            DatabaseUnavailable: they are not known yet.
+            DatabaseError: they are not known yet, and why.
         """
         self._keyring()
 
@@ -159,6 +158,8 @@ class Admission:
         rights, name, _ = await self._server.database.run(_look_up, document_id, stamp)
         if document_id not in rights.generations:
             raise DocumentNotFound(f"There is no document {document_id}.")
+        if (reason := rights.closed.get(document_id)) is not None:
+            raise Refused(CloseCode.NO_DOCUMENT, f"The session is over: {reason}")
         if (permissions := rights.permissions.get((document_id, user.username))) is None:
             raise Refused(CloseCode.NO_RIGHT, "You are not a participant of this document.")
         room = await self._server.rooms.open(document_id)
@@ -166,11 +167,6 @@ class Admission:
             user.username, document_id, permissions, rights.generations[document_id], user.via, math.inf, stamp
         )
         return Admitted(room, claims, Speaker(user.username, name, user.via), token)
-
-    def _keyring(self) -> Keyring:
-        if (keyring := self._keyring_provider()) is None:
-            raise DatabaseUnavailable("The database does not answer, so no token can be checked.")
-        return keyring
 
 
 def _look_up(

@@ -25,6 +25,7 @@ TELL_SECONDS = 0.05
 MOST_CLIENTS = 10
 MOST_CLIENTS_OF_A_LINK = 1000
 LONGEST_STATE = 100_000
+MOST_BYTES_OF_A_LINK = 4 * 2**20
 # Clients repeat what they have heard of others; who has left must not come back by such an echo.
 _REMEMBER_SECONDS = 60.0
 _MOST_REMEMBERED = 10_000
@@ -200,6 +201,11 @@ class Presences:
                 connection.send(_message(others))
         if own := [part for part, speaker in news.values() if not isinstance(speaker, str)]:
             self._on_local(own)
+
+
+def most_bytes(speaker: Speaker) -> int:
+    """How large a connection's awareness message may be: reading one takes a time that others wait."""
+    return MOST_BYTES_OF_A_LINK if speaker.via else MOST_CLIENTS * LONGEST_STATE
 
 
 def _same_person(known: _Present, state: ClientState, connection: Connection) -> bool:

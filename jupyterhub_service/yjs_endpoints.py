@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tornado.web import HTTPError, RequestHandler
 
-from jupyter_rtc_amprenta.core.errors import DatabaseUnavailable
+from jupyter_rtc_amprenta.core.errors import DatabaseError
 
 from .metrics import CONTENT_TYPE
 
@@ -71,5 +71,5 @@ class MetricsHandler(RequestHandler):
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         try:
             return scheme.lower() == "bearer" and await self.server.admission.knows_person(token.strip())
-        except DatabaseUnavailable:
+        except DatabaseError:
             return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pycrdt import Doc
 
-from jupyter_rtc_amprenta.core.causal import is_complete
+from jupyter_rtc_amprenta.core.causal import is_complete, load
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import DatabaseError, DocumentNotFound, ProtocolError
 from jupyter_rtc_amprenta.core.queries_history import News
@@ -77,7 +77,7 @@ class Follower:
         Raises:
             ProtocolError: it is not a Yjs update.
         """
-        self._room.apply_logged(update)
+        self._room.document.apply(update, logged=True)
         self._unconfirmed[_digest(update)] = _Heard(replica, update, time.monotonic())
         self._catch_up_soon()
 
@@ -114,28 +114,27 @@ class Follower:
             if news.generation != self._room.generation:
                 # Its clients are told when their rights are looked at.
                 return
-            self._take(news)
+            await self._take(news)
             self._adopt()
             self._read.set()
 
-    def _take(self, news: News) -> None:
+    async def _take(self, news: News) -> None:
         for update in news.updates:
             if self._unconfirmed.pop(_digest(update), None) is None:
                 self._metrics.repairs.inc()
             try:
-                self._room.apply_logged(update)
+                await self._room.document.take(update, logged=True)
             except ProtocolError as error:
                 log.error("document=%s: the log holds what can't be read: %s", self._room.document_id, error)
         if news.whole:
-            self._confirm_by_content(news)
+            await self._confirm_by_content(news)
         self._room.position = max(self._room.position, news.seq)
         self._own = {position for position in self._own if position > self._room.position}
 
-    def _confirm_by_content(self, news: News) -> None:
+    async def _confirm_by_content(self, news: News) -> None:
         """The updates are merged by now: what the merged document holds needs no other proof."""
         whole: Doc = Doc()
-        for update in news.updates:
-            whole.apply_update(update)
+        await load(whole, news.updates)
         for digest, heard in list(self._unconfirmed.items()):
             if is_complete(whole, heard.update):
                 del self._unconfirmed[digest]

@@ -6,6 +6,7 @@ import struct
 
 # Final frame, binary; a server's frames bear no mask.
 _BINARY = 0x82
+_LARGE_BYTES = 64 * 1024
 
 
 def frame_of(message: bytes) -> bytes:
@@ -19,14 +20,25 @@ def frame_of(message: bytes) -> bytes:
 
 
 class Framer:
-    """Remembers the last frame: a room sends the same message object to one client after the other."""
+    """Remembers the last frame of a room, and its last large one: it sends the same message to one client after the
+    other, and its whole state to whoever comes."""
 
     def __init__(self) -> None:
-        self._message = b""
-        self._frame = frame_of(b"")
+        nothing = b"", frame_of(b"")
+        self._small, self._large = nothing, nothing
 
     def frame(self, message: bytes) -> bytes:
         """The message's frame."""
-        if message is not self._message:
-            self._message, self._frame = message, frame_of(message)
-        return self._frame
+        known = self._small if len(message) < _LARGE_BYTES else self._large
+        if message is known[0]:
+            return known[1]
+        made = message, frame_of(message)
+        if len(message) < _LARGE_BYTES:
+            self._small = made
+        else:
+            self._large = made
+        return made[1]
+
+    def forget_large(self) -> None:
+        """The large message will not be sent again."""
+        self._large = b"", b""

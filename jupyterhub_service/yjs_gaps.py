@@ -36,6 +36,11 @@ class Gaps:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
+    @property
+    def are_too_large(self) -> bool:
+        """Whether the document must be freed of what hangs in it."""
+        return self.bytes_in_doc > MOST_BYTES
+
     def add(self, connection: Connection | None, update: bytes) -> bool:
         """An update of this client, or of the log (None), waits for another one.
 

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError
+from tornado.web import HTTPError, stream_request_body
 from tornado.websocket import WebSocketHandler
 
 from jupyter_rtc_amprenta.core import protocol
@@ -21,7 +21,8 @@ from jupyter_rtc_amprenta.core.protocol import CloseCode, MessageType
 from jupyter_rtc_amprenta.core.tokens import DocumentClaims
 
 from .yjs_admission import Admitted, Refused
-from .yjs_limits import Pace
+from .yjs_awareness import most_bytes
+from .yjs_limits import Pace, Share
 from .yjs_room import Room, close_reason
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ access_log = logging.getLogger("jupyterhub_service.yjs_access")
 
 # What a slow reader may have unsent before it is sent away, to catch up by reconnecting. One message may be over it.
 MAX_UNSENT_BYTES = 16 * 2**20
+# Of who was sent away: the first messages of a stock client, and its close frame.
+_FAREWELL_BYTES = 64 * 1024
 
 
+@stream_request_body
 class DocumentHandler(WebSocketHandler):
     """One client of one document."""
 
@@ -44,11 +48,16 @@ class DocumentHandler(WebSocketHandler):
 
     def initialize(self, server: YjsServer) -> None:
         self.server = server
+        self.answers = Share()
         self._pace = Pace(server.settings.max_messages_per_second)
         self._counted = False
         self._unsent = 0
         self._ended: int | None = None
-        self._entered = asyncio.Event()
+        # How it is let in, until it is open.
+        self._entry: Admitted | Refused | None = None
+        # A seed, on its way in.
+        self._body = bytearray()
+        self._seeder: Admitted | None = None
         self._echoes: list[bytes] = []
         self._echoing: asyncio.Task[None] | None = None
 
@@ -67,28 +76,58 @@ class DocumentHandler(WebSocketHandler):
 
     async def get(self, document_id: str) -> None:
         if self.request.headers.get("Upgrade", "").lower() == "websocket":
-            await super().get(document_id)
+            await self._connect(document_id)
             return
         room = (await self._admitted_by_http(document_id)).room
         self.set_header("Content-Type", "application/octet-stream")
         self.set_header("X-Document-Generation", str(room.generation))
-        self.finish(room.state())
-        self.server.rooms.left(room)
+        try:
+            self.finish(await room.state())
+        finally:
+            self.server.rooms.left(room)
 
-    async def put(self, document_id: str) -> None:
+    async def prepare(self) -> None:
+        """Before a seed's body is read: strangers' bodies are not kept in memory."""
+        if self.request.method != "PUT":
+            return
         if self.request.headers.get("If-None-Match") != "*":
             raise HTTPError(428, reason="Only a seed can be put: send If-None-Match: *")
-        admitted = await self._admitted_by_http(document_id)
+        self._seeder = await self._admitted_by_http(self.path_args[0])
+        self.claims = self._seeder.claims
+        if self.claims.permissions != "read-write":
+            raise HTTPError(403, reason="Only who may write can seed a document")
         try:
-            if admitted.claims.permissions != "read-write":
-                raise HTTPError(403, reason="Only who may write can seed a document")
-            seeded = await admitted.room.seed(self.request.body)
+            self._count(self._seeder.room)
+        except Refused as refused:
+            self._seeder = None
+            raise HTTPError(503, reason=refused.reason) from None
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    async def put(self, document_id: str) -> None:
+        assert self._seeder is not None
+        try:
+            seeded = await self._seeder.room.seed(bytes(self._body))
         except ProtocolError as error:
             raise HTTPError(400, reason=str(error)) from None
-        finally:
-            self.server.rooms.left(admitted.room)
+        except RtcError as error:
+            code, reason = close_reason(error)
+            raise HTTPError(_HTTP_STATUS.get(code, 503), reason=reason) from None
         self.set_status(201 if seeded else 412)
         self.finish()
+
+    def _let_seeder_go(self) -> None:
+        seeder, self._seeder = self._seeder, None
+        if seeder is not None:
+            self._leave(seeder.room)
+
+    def on_finish(self) -> None:
+        self._let_seeder_go()
+
+    def on_connection_close(self) -> None:
+        self._let_seeder_go()
+        super().on_connection_close()
 
     async def _admitted_by_http(self, document_id: str) -> Admitted:
         try:
@@ -106,29 +145,45 @@ class DocumentHandler(WebSocketHandler):
 
     # --- the socket ---
 
-    async def open(self, document_id: str) -> None:  # type: ignore[override]
-        self.set_nodelay(True)
+    @property
+    def max_message_size(self) -> int:
+        """What the socket reads at most, in bytes; of who is sent away little."""
+        most = self.server.settings.max_message_bytes
+        # A little over the limit, so that what is just too large is told with our close code.
+        return _FAREWELL_BYTES if isinstance(self._entry, Refused) else 2 * most or 2**40
+
+    async def _connect(self, document_id: str) -> None:
+        """Serve a socket until it closes. Who is let in is known before a byte of it is read."""
         try:
-            admitted = await self._admitted(document_id)
-            self.claims, self.speaker, self.hub_token = admitted.claims, admitted.speaker, admitted.hub_token
-            self._count(admitted.room)
+            self._entry = await self._admitted(document_id)
+        except Refused as refused:
+            self._entry = refused
+        try:
+            await super().get(document_id)
+        finally:
+            if isinstance(self._entry, Admitted):
+                # It has gone before it was open.
+                self._leave(self._entry.room)
+
+    def open(self, document_id: str) -> None:  # type: ignore[override]
+        self.set_nodelay(True)
+        entry, self._entry = self._entry, None
+        try:
+            if isinstance(entry, Refused):
+                raise entry
+            assert entry is not None
+            self.claims, self.speaker, self.hub_token = entry.claims, entry.speaker, entry.hub_token
+            self._count(entry.room)
         except Refused as refused:
             access_log.info("refused document=%s code=%d reason=%r", document_id, refused.code, refused.reason)
             self.end(refused.code, refused.reason)
-            # The client's first message waits for this; its close frame is read after it.
-            self._entered.set()
             return
-        if self.ws_connection is None:
-            # It has gone meanwhile; `on_close` found nothing to undo yet.
-            self._leave(admitted.room)
-            return
-        self.room = admitted.room
+        self.room = entry.room
         self.room.join(self)
         access_log.info(
             "open document=%s user=%s via=%s permissions=%s",
             *(document_id, self.claims.username, self.claims.via or "-", self.claims.permissions),
         )
-        self._entered.set()
 
     def _count(self, room: Room) -> None:
         most = self.server.settings.max_connections_per_document
@@ -141,7 +196,6 @@ class DocumentHandler(WebSocketHandler):
         self._counted = True
 
     async def on_message(self, message: bytes | str) -> None:
-        await self._entered.wait()
         # Nothing more is read from this client while the log is full: its socket fills up, and it waits.
         await self.server.log.wait_for_room()
         if self.room is None or self._ended is not None:
@@ -153,29 +207,22 @@ class DocumentHandler(WebSocketHandler):
         elif not self._pace.allows_one_more():
             self.end(CloseCode.TOO_FAST, f"{settings.max_messages_per_second} messages a second are allowed.")
         else:
-            self._receive(self.room, message)
+            await self._receive(self.room, message)
 
-    def _receive(self, room: Room, message: bytes | str) -> None:
+    async def _receive(self, room: Room, message: bytes | str) -> None:
+        most = self.server.settings.max_document_bytes
         try:
             frame = protocol.decode(message)
             if frame.type == MessageType.ECHO:
                 self._echo(room, frame.body)
-                return
-            if frame.edits and self._would_be_too_large(room, frame.body):
-                most = self.server.settings.max_document_bytes
+            elif frame.type == MessageType.AWARENESS and len(frame.body) > most_bytes(self.speaker):
+                self.end(CloseCode.TOO_LARGE, f"Who is here may be told in {most_bytes(self.speaker)} bytes.")
+            elif frame.edits and most and not await room.document.has_room_for(frame.body, most):
                 self.end(CloseCode.TOO_LARGE, f"A document may have {most} bytes.")
-                return
-            room.receive(self, frame)
+            else:
+                await room.receive(self, frame)
         except ProtocolError as error:
             self.end(CloseCode.BAD_MESSAGE, str(error))
-
-    def _would_be_too_large(self, room: Room, update: bytes) -> bool:
-        most = self.server.settings.max_document_bytes
-        if not most or room.size + len(update) <= most:
-            return False
-        # The size counts updates; what was deleted since is not in the state.
-        room.size = len(room.state())
-        return room.size + len(update) > most
 
     def _echo(self, room: Room, body: bytes) -> None:
         self._echoes.append(body)
@@ -200,23 +247,27 @@ class DocumentHandler(WebSocketHandler):
 
     def send(self, message: bytes) -> None:
         """Queue a message; a client that does not read is sent away before it fills the memory."""
-        if self._ended is not None or self.ws_connection is None:
+        if self._ended is not None or self.ws_connection is None or self.room is None:
             return
         if self._unsent > MAX_UNSENT_BYTES:
             self.end(CloseCode.TRY_LATER, "You read too slowly; come back to catch up.")
             return
-        frame = self.server.framer.frame(message)
+        frame = self.room.framer.frame(message)
         try:
             # As `write_message` does it, but for the frame, which is made once for all clients.
             sent = self.ws_connection.stream.write(frame)  # type: ignore[attr-defined]
         except StreamClosedError:
             return
         if not sent.done():
-            self._unsent += len(frame)
+            self._count_unsent(len(frame))
             sent.add_done_callback(lambda done: self._sent(len(frame), done))
 
+    def _count_unsent(self, size: int) -> None:
+        self._unsent += size
+        self.server.unsent_bytes += size
+
     def _sent(self, size: int, done: asyncio.Future[None]) -> None:
-        self._unsent -= size
+        self._count_unsent(-size)
         error = None if done.cancelled() else done.exception()
         if error is not None and not isinstance(error, StreamClosedError):
             raise error
@@ -230,13 +281,9 @@ class DocumentHandler(WebSocketHandler):
         # A close frame has room for 123 bytes.
         self.close(code, reason.encode()[:123].decode(errors="ignore"))
         self._out()
-        # A message that waits to be let in goes on: the client's close frame is read after it.
-        self._entered.set()
 
     def on_close(self) -> None:
         self._out()
-        # Whoever waits to be let in goes on, and finds that there is nobody.
-        self._entered.set()
 
     def _out(self) -> None:
         if self.room is None:

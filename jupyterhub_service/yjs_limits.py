@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 # A burst is this many seconds' worth: a reload sends a good deal at once.
 _BURST_SECONDS = 10
+# So many times as long as the work took, nothing more of it is done.
+_SHARE = 20
 
 
 class Pace:
@@ -36,6 +38,28 @@ class Pace:
             return False
         self._credit -= 1
         return True
+
+
+class Share:
+    """Keeps expensive work to a twentieth of the time: whoever asks for a lot of it waits, and not everybody else.
+
+    with share: work()      # counted in this thread's time: a machine that is busy elsewhere is nobody's fault
+    await asyncio.sleep(share.wait)
+    """
+
+    def __init__(self) -> None:
+        self._began = self._rests_until = 0.0
+
+    @property
+    def wait(self) -> float:
+        """How many seconds until it may go on; 0: at once."""
+        return max(0.0, self._rests_until - time.monotonic())
+
+    def __enter__(self) -> None:
+        self._began = time.thread_time()
+
+    def __exit__(self, *_: object) -> None:
+        self._rests_until = time.monotonic() + _SHARE * (time.thread_time() - self._began)
 
 
 class ConnectionCount:

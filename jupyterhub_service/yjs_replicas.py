@@ -18,6 +18,7 @@ from jupyter_rtc_amprenta.core import protocol, queries
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import DatabaseError, ProtocolError
+from jupyter_rtc_amprenta.core.pieces import LARGE_BYTES
 
 from .metrics import Metrics
 from .yjs_bus import Bus, Kind, Message, PostgresBus, RedisBus
@@ -100,7 +101,8 @@ class Replicas(Peers):
             follower.task.cancel()
 
     def tell_update(self, room: Room, update: bytes) -> None:
-        if self.bus.carries_updates and len(update) < self.bus.largest:
+        # A large one is read from the log, where it is applied without keeping others waiting.
+        if self.bus.carries_updates and len(update) < LARGE_BYTES:
             self._publish(Kind.UPDATE, room, update)
 
     def tell_awareness(self, room: Room, parts: list[bytes]) -> None:

@@ -25,6 +25,8 @@ def loss(
     if generation is None:
         room.outdated = True
         return CloseCode.NO_DOCUMENT, "The document was deleted."
+    if (reason := rights.closed.get(room.document_id)) is not None:
+        return CloseCode.NO_DOCUMENT, f"The session is over: {reason}"
     if generation != room.generation:
         room.outdated = True
         return CloseCode.WRONG_GENERATION, f"The document was reset; its generation is {generation}."

@@ -26,7 +26,7 @@ from .metrics import Metrics
 from .yjs_admission import Admission, HubTokens
 from .yjs_connection import Connection
 from .yjs_endpoints import HealthHandler, LiveHandler, MetricsHandler, ReadyHandler
-from .yjs_frames import Framer
+from .yjs_files import FileHandler
 from .yjs_handlers import DocumentHandler
 from .yjs_limits import ConnectionCount
 from .yjs_replicas import Replicas
@@ -51,7 +51,7 @@ class YjsServer:
     Args:
         settings: host, port and limits.
         database: where the log is.
-        keyring_provider: the keys of document tokens, or None while they are not known (the database is away).
+        keyring_provider: gives the keys of document tokens; its DatabaseError says why they are not known yet.
         hub_tokens: asks the Hub about its tokens; None: only document tokens open a document.
 
     Raises:
@@ -62,7 +62,7 @@ class YjsServer:
         self,
         settings: Settings,
         database: Database,
-        keyring_provider: Callable[[], Keyring | None],
+        keyring_provider: Callable[[], Keyring],
         hub_tokens: HubTokens | None = None,
     ) -> None:
         self.settings = settings
@@ -75,8 +75,8 @@ class YjsServer:
         )
         self.users = ConnectionCount(settings.max_connections_per_user)
         self.admission = Admission(self, keyring_provider, hub_tokens)
-        self.framer = Framer()
         self.draining = False
+        self.unsent_bytes = 0
         self._server: HTTPServer | None = None
         self._rights_task: asyncio.Task[None] | None = None
         self._watch_metrics()
@@ -96,6 +96,7 @@ class YjsServer:
         application = Application(
             [
                 (r"/doc/([^/]+)", DocumentHandler, {"server": self}),
+                (r"/doc/([^/]+)/file", FileHandler, {"server": self}),
                 (r"/health", HealthHandler, {"server": self}),
                 (r"/ready", ReadyHandler, {"server": self}),
                 (r"/live", LiveHandler),
@@ -103,8 +104,6 @@ class YjsServer:
             ],
             websocket_ping_interval=PING_SECONDS,
             websocket_ping_timeout=PING_SECONDS,
-            # A little over ours, so that what is just too large is told with our close code.
-            websocket_max_message_size=2 * limit if limit else 2**40,
             log_function=_log_request,
         )
         self._server = HTTPServer(application, max_body_size=limit or 2**40)
@@ -133,6 +132,7 @@ class YjsServer:
         """How it is, without asking the database."""
         return {
             "log": self.log.state,
+            "log_trouble": self.log.trouble,
             "bus": self.replicas.state,
             "replicas": 1 + self.replicas.others,
             "pending_bytes": self.log.pending_bytes,
@@ -205,8 +205,14 @@ class YjsServer:
         metrics.watch("rooms", "Documents in memory.", lambda: len(rooms.rooms))
         metrics.watch("websocket_connections", "Open WebSocket connections.", lambda: len(rooms.connections))
         metrics.watch("pending_bytes", "Edits that wait for the database, in bytes.", lambda: self.log.pending_bytes)
+        metrics.watch("unsent_bytes", "What clients have not read yet, in bytes.", lambda: self.unsent_bytes)
         metrics.watch("replicas", "Y.js servers that hear each other.", lambda: 1 + self.replicas.others)
         metrics.watch("log_ok", "1 while edits can be committed.", lambda: self.log.state == "ok")
+        metrics.watch(
+            "log_failing",
+            "1 while edits can't be committed and somebody must look: a full disk, or over half a minute.",
+            lambda: self.log.state == "failing",
+        )
 
 
 def _rights(

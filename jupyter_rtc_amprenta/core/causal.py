@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from pycrdt import Doc, get_update, merge_updates
 
 from .errors import ProtocolError
+from .pieces import LARGE_BYTES, Pieces, require_shallow
 from .protocol import read_uint
 
 # While a long history is applied, others get their turn this often.
@@ -22,6 +23,8 @@ _SLICE_SECONDS = 0.005
 _MERGED_TOGETHER = 16
 _MERGED_BYTES = 2**14
 _CHECKED_TOGETHER = 500
+
+_T = TypeVar("_T")
 
 
 def is_complete(doc: Doc[Any], update: bytes) -> bool:
@@ -62,12 +65,8 @@ async def load(doc: Doc[Any], updates: Sequence[bytes]) -> list[bytes]:
     Raises:
         ProtocolError: one of them is no Yjs update.
     """
-    turn_ends = time.monotonic() + _SLICE_SECONDS
     waiting: list[bytes] = []
-    for _ in _steps(doc, updates, waiting):
-        if time.monotonic() > turn_ends:
-            await asyncio.sleep(0)
-            turn_ends = time.monotonic() + _SLICE_SECONDS
+    await _in_turns(_steps(doc, updates, waiting))
     return waiting
 
 
@@ -79,19 +78,54 @@ def load_at_once(doc: Doc[Any], updates: Sequence[bytes]) -> list[bytes]:
     return waiting
 
 
-def _steps(doc: Doc[Any], updates: Sequence[bytes], waiting: list[bytes]) -> Iterator[None]:
+def apply(doc: Doc[Any], update: bytes) -> None:
+    """Apply an update.
+
+    Raises:
+        ProtocolError: it is none, or a value in it is nested so deeply that it would end the process.
+    """
+    require_shallow(update)
+    try:
+        doc.apply_update(update)
+    except (ValueError, RuntimeError) as error:
+        raise ProtocolError("The update can't be read.") from error
+
+
+async def apply_in_pieces(doc: Doc[Any], update: bytes, apply_piece: Callable[[bytes], None]) -> bool:
+    """Apply a large update so that others get their turn meanwhile.
+
+    Args:
+        doc: what `apply_piece` applies to. It may be read and changed meanwhile.
+        update: a Yjs update.
+        apply_piece: called with each piece, in their order.
+
+    Returns:
+        whether the document holds all of it now.
+
+    Raises:
+        ProtocolError: it is no Yjs update. Pieces that were applied before that was found are edits like any other.
+    """
+    return await _in_turns(_piece_by_piece(doc, update, apply_piece))
+
+
+def _steps(doc: Doc[Any], updates: Sequence[bytes], waiting: list[bytes]) -> Generator[None, None, None]:
     """Apply a history in small steps; `waiting` is filled with what waits in the end."""
+    perhaps: list[bytes] = []
     for some in _chunks(updates):
-        _apply(doc, some)
+        if len(some[0]) < LARGE_BYTES:
+            _apply_merged(doc, some)
+            perhaps += some
+            yield
+        elif not (yield from _piece_by_piece(doc, some[0], lambda piece: apply(doc, piece))):
+            perhaps += some
+    for number in range(0, len(perhaps), _CHECKED_TOGETHER):
+        waiting += incomplete(doc, perhaps[number : number + _CHECKED_TOGETHER])
         yield
-    for number in range(0, len(updates), _CHECKED_TOGETHER):
-        waiting += incomplete(doc, updates[number : number + _CHECKED_TOGETHER])
-        yield
-    before = len(updates) + 1
+    before = len(perhaps) + 1
     while waiting and len(waiting) < before:
         before = len(waiting)
         for update in waiting:
-            _apply(doc, [update])
+            apply(doc, update)
             yield
         waiting[:] = incomplete(doc, waiting)
 
@@ -108,11 +142,37 @@ def _chunks(updates: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         yield updates[begin:]
 
 
-def _apply(doc: Doc[Any], updates: Sequence[bytes]) -> None:
+def _apply_merged(doc: Doc[Any], updates: Sequence[bytes]) -> None:
     try:
-        doc.apply_update(merge_updates(*updates) if len(updates) > 1 else updates[0])
-    except (ValueError, RuntimeError) as error:
+        merged = merge_updates(*updates) if len(updates) > 1 else updates[0]
+    except ValueError as error:
         raise ProtocolError("The update can't be read.") from error
+    apply(doc, merged)
+
+
+def _piece_by_piece(
+    doc: Doc[Any], update: bytes, apply_piece: Callable[[bytes], None]
+) -> Generator[None, None, bool]:
+    """See `apply_in_pieces`."""
+    pieces = Pieces(update, clocks(doc.get_state()))
+    for piece in pieces:
+        if piece:
+            apply_piece(piece)
+        yield
+    return is_complete(doc, update) if pieces.complete is None else pieces.complete
+
+
+async def _in_turns(steps: Generator[None, None, _T]) -> _T:
+    """Take the steps; others have their turn after each slice of time."""
+    turn_ends = time.monotonic() + _SLICE_SECONDS
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
+        if time.monotonic() > turn_ends:
+            await asyncio.sleep(0)
+            turn_ends = time.monotonic() + _SLICE_SECONDS
 
 
 def clocks(state_vector: bytes) -> dict[int, int]:

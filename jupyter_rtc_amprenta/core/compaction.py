@@ -112,7 +112,7 @@ def _compact(
     for position in sorted(needed - known):
         history = read_history(connection, document_id, position, keys)
         state = merge(history.updates)
-        time = history.entries[-1].created_at
+        time = queries_compaction.appended_at(connection, document_id, generation, position)
         queries_compaction.add_snapshot(connection, document_id, generation, position, state, keys, time)
         if position == seq:
             queries_compaction.note_snapshot(connection, document_id, seq, len(state))

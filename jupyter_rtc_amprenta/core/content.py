@@ -7,6 +7,8 @@ import json
 from pathlib import PurePosixPath
 from typing import Any
 
+import nbformat
+
 _TYPES = {".py": "python", ".md": "markdown", ".json": "json", ".ipynb": "json"}
 _LONGEST_TITLE = 200
 
@@ -63,6 +65,13 @@ def without_trust(content: Any, file_type: str) -> Any:
         for cell in content["cells"]
     ]
     return content | {"cells": cells}
+
+
+def written(content: Any, file_type: str) -> str:
+    """What the contents manager writes into the file for a content; to recognise the beginning of it."""
+    if file_type != "notebook":
+        return str(content)
+    return nbformat.writes(nbformat.from_dict(without_trust(content, file_type)), nbformat.NO_CONVERT)
 
 
 def document_type(file_type: str, path: str) -> str:

@@ -85,6 +85,11 @@ class EncryptionKeys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The ids of all keys, the one that encrypts first."""
+        return tuple(self._keys)
+
     def seal(self, plain: bytes, document_id: str, place: bytes) -> tuple[bytes, str | None]:
         """Encrypt with the first key.
 
@@ -116,6 +121,17 @@ class EncryptionKeys:
                 f"The document can't be decrypted: key {key_id} is another one, or the data was altered."
             ) from None
         return zlib.decompress(packed[1:]) if packed[:1] == _DEFLATED else packed[1:]
+
+    def file_cipher(self, key_id: str, salt: bytes) -> AESGCM:
+        """The cipher of one file: of `salt`, random bytes that are the file's own, so that it may count its nonces.
+
+        Raises:
+            EncryptionError: the key is not among these.
+        """
+        if key_id not in self._keys:
+            raise EncryptionError(f"It is encrypted with key {key_id}, which RTC_ENCRYPTION_KEYS lacks.")
+        key = HKDF(SHA256(), KEY_BYTES, salt=salt, info=b"amprenta-rtc file").derive(self._keys[key_id])
+        return AESGCM(key)
 
     def _derive(self, key_id: str, document_id: str) -> AESGCM:
         info = b"amprenta-rtc document " + document_id.encode()

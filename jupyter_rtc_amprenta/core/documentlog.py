@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from uuid import uuid4
 
-from . import compaction, queries, queries_history
+from . import compaction, queries, queries_history, queries_quick
 from .compaction import Report
 from .compactor import Compactor
 from .database import Database
-from .errors import DocumentTooLarge, RtcError
+from .errors import DatabaseError, DatabaseUnavailable, DocumentTooLarge, RtcError
 from .logpolicy import LogPolicy
 from .logwriter import LogWriter
 from .queries import Pending
 from .queries_history import History, News
 from .spool import Spool
+
+log = logging.getLogger(__name__)
 
 
 class DocumentLog:
@@ -119,8 +122,14 @@ class DocumentLog:
 
     @property
     def state(self) -> str:
-        """`ok`, `degraded` (the database is away, for less than half a minute) or `failing`."""
+        """`ok`; `degraded`: the database is away; `failing`: for over half a minute, or a disk is full, or the bound
+        is reached: it does not pass by itself."""
         return self._writer.state
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not `ok`, for people; "" where it is."""
+        return self._writer.trouble
 
     async def stop(self, timeout: float = 5.0) -> bool:
         """Commit what waits, within a deadline, and end.
@@ -160,8 +169,8 @@ class DocumentLog:
         last = self._writer.last(document_id)
         if last is not None and not last.done():
             await asyncio.wait([last])
-        read = queries_history.read_in_one_picture
-        return await self.database.run(read, document_id, until, self.policy.keys, whole=whole)
+        read = queries_history.read_history
+        return await self.database.run_one(read, document_id, until, self.policy.keys, whole=whole)
 
     async def read_since(self, document_id: str, since: int) -> News:
         """Read what other processes have appended after a position.
@@ -171,7 +180,7 @@ class DocumentLog:
             DatabaseUnavailable: nothing is known.
         """
         read = queries_history.read_since
-        return await self.database.run(read, document_id, since, self._writer_id, self.policy.keys)
+        return await self.database.run_one(read, document_id, since, self._writer_id, self.policy.keys)
 
     def forget(self, document_id: str) -> None:
         """A document was closed: nothing more is kept of it here, unless something still waits."""
@@ -199,19 +208,29 @@ class DocumentLog:
         epoch = self.lease_epochs.get(document_id)
         return Pending(document_id, generation, self._writer_id, number, payload, epoch, metadata)
 
-    async def _commit(self, batch: list[Pending]) -> dict[str, list[int] | RtcError]:
-        outcome = await self._append(batch)
+    async def _commit(self, batch: list[Pending], again: bool) -> dict[str, list[int] | RtcError]:
+        outcome = await self._append(batch, again)
         self.compactor.touch(pending.document_id for pending in batch)
         for document_id, result in list(outcome.items()):
             if isinstance(result, DocumentTooLarge) and await self._has_shrunk(document_id):
                 updates = [pending for pending in batch if pending.document_id == document_id]
-                outcome |= await self._append(updates)
+                outcome |= await self._append(updates, again=True)
         return outcome
 
-    async def _append(self, batch: list[Pending]) -> dict[str, list[int] | RtcError]:
-        return await self.database.run(
-            queries.append, batch, self.policy.keys, self.policy.max_document_bytes
-        )
+    async def _append(self, batch: list[Pending], again: bool) -> dict[str, list[int] | RtcError]:
+        settings = (self.policy.keys, self.policy.max_document_bytes)
+        outcome: dict[str, list[int] | RtcError] = {}
+        if not again and not self.database.is_sqlite:
+            try:
+                outcome |= await self.database.run_one(queries_quick.append, batch, *settings)
+            except DatabaseUnavailable:
+                raise
+            except DatabaseError as error:
+                # Nothing was appended; whose fault it is shows below.
+                log.debug("A batch of %d updates goes one document at a time: %s", len(batch), error.__cause__)
+        if rest := [pending for pending in batch if pending.document_id not in outcome]:
+            outcome |= await self.database.run(queries.append, rest, *settings)
+        return outcome
 
     async def _has_shrunk(self, document_id: str) -> bool:
         """A document is measured by its updates; once they are merged, what was deleted counts no more.

@@ -4,6 +4,7 @@
     ├── ConfigurationError          a variable or option is wrong; says which and what it should be
     ├── DatabaseError
     │   ├── DatabaseUnavailable     it did not answer: nothing is known, try again
+    │   │   └── DatabaseFull        it can't write: its disk is full, or a quota is used up
     │   ├── SchemaMismatch          its schema is older or newer than this code
     │   └── EncryptionError         what it holds can't be decrypted with the keys that are configured
     ├── DocumentError
@@ -14,10 +15,13 @@
     │   ├── VersionNotFound         the document has no such version
     │   ├── DocumentLeased          another server writes this document (direct mode)
     │   ├── LeaseLost               another server has taken the document over (direct mode)
-    │   └── DocumentTooLarge        over RTC_MAX_DOCUMENT_BYTES
+    │   ├── DocumentTooLarge        over RTC_MAX_DOCUMENT_BYTES
+    │   ├── FileHeld                another server saves the file of this document
+    │   └── FileChanged             the file holds what none of its servers wrote
     ├── ContentError                a file's content is not of its type's form
     ├── ProtocolError               a frame is no y-websocket message
     ├── TokenError                  a token is malformed, expired, or not for this audience
+    ├── BackupError                 a backup can't be made, read, or restored here; says what to do
     ├── LogFull                     too much waits for the database; nothing more is taken in
     ├── DemoError                   the demo can't start (`demo/errors.py`)
     └── ServiceError                the Hub service or the Y.js server refused; carries status and code
@@ -43,6 +47,10 @@ class DatabaseError(RtcError):
 
 class DatabaseUnavailable(DatabaseError):
     """The database does not answer."""
+
+
+class DatabaseFull(DatabaseUnavailable):
+    """The database can't write: its disk is full, or a quota is used up."""
 
 
 class SchemaMismatch(DatabaseError):
@@ -89,6 +97,14 @@ class DocumentTooLarge(DocumentError):
     """The document is over its size limit."""
 
 
+class FileHeld(DocumentError):
+    """Another server saves the file."""
+
+
+class FileChanged(DocumentError):
+    """The file holds what none of its servers wrote."""
+
+
 class ContentError(RtcError):
     """The content is not of the form that its file type asks for."""
 
@@ -101,6 +117,10 @@ class TokenError(RtcError):
     """The token is not valid here."""
 
 
+class BackupError(RtcError):
+    """The backup can't be used."""
+
+
 class LogFull(RtcError):
     """Too many edits wait for the database; no more are taken until it answers."""
 
@@ -111,12 +131,14 @@ class ServiceError(RtcError):
     Attributes:
         status: the HTTP status of the answer, 0 where there was none.
         code: the stable, machine-readable code of the answer, or "".
+        detail: what the answer said, for people; without the place that gave it.
     """
 
-    def __init__(self, message: str, status: int = 0, code: str = "") -> None:
+    def __init__(self, message: str, status: int = 0, code: str = "", detail: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.detail = detail or message
 
 
 class ServiceUnavailable(ServiceError):

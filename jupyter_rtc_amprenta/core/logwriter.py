@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from .errors import DatabaseError, DatabaseUnavailable, RtcError
+from .errors import DatabaseError, DatabaseFull, DatabaseUnavailable, RtcError
 from .queries import Pending
 from .spool import Spool
 
@@ -25,20 +25,22 @@ _LONGEST_RETRY_SECONDS = 5.0
 # An outage shorter than this is `degraded`: a restart, a fail-over. Longer, and somebody should look.
 FAILING_AFTER_SECONDS = 30.0
 
-Commit = Callable[[list[Pending]], Awaitable[dict[str, list[int] | RtcError]]]
+Commit = Callable[[list[Pending], bool], Awaitable[dict[str, list[int] | RtcError]]]
 
 
 @dataclass
 class _Waiting:
     pending: Pending
     committed: asyncio.Future[int]
+    # Whether an earlier try may have committed it.
+    tried: bool = False
 
 
 class LogWriter:
     """Commits updates in the order in which they were submitted, as often as it takes.
 
     Args:
-        commit: appends a batch in one transaction; see `queries.append`.
+        commit: appends a batch, told whether an earlier try may have appended some of it; see `queries.append`.
         max_pending_bytes: the bound on what waits; 0: none.
         spool: where it waits on the disk too while the database is away; None: nowhere.
     """
@@ -57,6 +59,8 @@ class LogWriter:
         self._room: asyncio.Event
         self._task: asyncio.Task[None] | None = None
         self._down_since: float | None = None
+        self._trouble = ""
+        self._disk_is_full = self._spool_is_full = False
 
     def submit(self, pending: Pending) -> asyncio.Future[int]:
         """Queue an update; its place is fixed when this returns. See `DocumentLog.append`."""
@@ -98,10 +102,26 @@ class LogWriter:
 
     @property
     def state(self) -> str:
-        """`ok`, `degraded` (the database is away, for less than half a minute) or `failing`."""
+        """`ok`; `degraded`: the database is away; `failing`: for over half a minute, or a disk is full, or all is.
+
+        Somebody must do something where it is failing, since it does not pass by itself.
+        """
         if self._down_since is None:
             return "ok"
-        return "failing" if time.monotonic() - self._down_since > FAILING_AFTER_SECONDS else "degraded"
+        is_long = time.monotonic() - self._down_since > FAILING_AFTER_SECONDS
+        return "failing" if is_long or self._disk_is_full or self._spool_is_full or self.is_full else "degraded"
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not `ok`, for people; "" where it is."""
+        if self._down_since is None:
+            return ""
+        sentences = [self._trouble]
+        if self._spool_is_full:
+            sentences.append("The spool can't be written: edits wait in memory alone.")
+        if self.is_full:
+            sentences.append("RTC_MAX_PENDING_BYTES wait: nothing more is read from clients until it answers.")
+        return " ".join(sentences)
 
     async def stop(self, timeout: float) -> bool:
         """Commit what waits, within a deadline, and end; whether everything was committed."""
@@ -133,6 +153,8 @@ class LogWriter:
             left, self._left = self._left, []
             for pending in left + [waiting.pending for waiting in waiting]:
                 self._enqueue(pending)
+            for kept in self._queue:
+                kept.tried = True
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._write())
 
@@ -141,7 +163,11 @@ class LogWriter:
         self._queue.append(_Waiting(pending, committed))
         self._last[pending.document_id] = committed
         self.pending_bytes += len(pending.payload)
-        if self.is_full:
+        if self.is_full and self._room.is_set():
+            log.error(
+                "%d bytes wait for the database (RTC_MAX_PENDING_BYTES): nothing more is read from clients meanwhile.",
+                self.pending_bytes,
+            )
             self._room.clear()
         return committed
 
@@ -168,7 +194,10 @@ class LogWriter:
         return batch
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        outcome = await self._until_it_answers([waiting.pending for waiting in batch])
+        again = any(waiting.tried for waiting in batch)
+        for waiting in batch:
+            waiting.tried = True
+        outcome = await self._until_it_answers([waiting.pending for waiting in batch], again)
         positions = {name: iter(result) for name, result in outcome.items() if isinstance(result, list)}
         refused: list[Pending] = []
         for waiting in batch:
@@ -195,25 +224,26 @@ class LogWriter:
             self._spooled = 0
             await asyncio.to_thread(self._spool.clear)
 
-    async def _until_it_answers(self, batch: list[Pending]) -> dict[str, list[int] | RtcError]:
+    async def _until_it_answers(self, batch: list[Pending], again: bool) -> dict[str, list[int] | RtcError]:
         delay = _FIRST_RETRY_SECONDS
         while True:
             try:
-                outcome = await self._commit_batch(batch)
+                outcome = await self._commit_batch(batch, again)
             except DatabaseUnavailable as error:
                 if self._down_since is None:
                     self._down_since = time.monotonic()
                     log.warning("%s Edits wait and are tried again: %s", error, error.__cause__)
+                self._trouble, self._disk_is_full = str(error), isinstance(error, DatabaseFull)
                 # Jitter: all processes of a deployment lose the database at the same moment.
                 await self._pause(delay * random.uniform(0.5, 1.0))
-                delay = min(2 * delay, _LONGEST_RETRY_SECONDS)
+                delay, again = min(2 * delay, _LONGEST_RETRY_SECONDS), True
             except DatabaseError as error:
                 log.error("The database refuses a batch of %d updates: %s", len(batch), error.__cause__)
                 return await self._one_by_one(batch, error)
             else:
                 if self._down_since is not None:
                     log.warning("The database answers again, after %.1f s.", time.monotonic() - self._down_since)
-                    self._down_since = None
+                    self._down_since, self._spool_is_full = None, False
                 return outcome
 
     async def _pause(self, seconds: float) -> None:
@@ -223,8 +253,10 @@ class LogWriter:
             self._wake.clear()
             if self._spool is not None and len(self._queue) > self._spooled:
                 new = [waiting.pending for waiting in self._queue][self._spooled :]
+                self._spool_is_full = not await asyncio.to_thread(self._spool.add, new)
+                if self._spool_is_full:
+                    break
                 self._spooled += len(new)
-                await asyncio.to_thread(self._spool.add, new)
             elif self._spool is None:
                 await asyncio.sleep(left)
             else:
@@ -232,6 +264,7 @@ class LogWriter:
                     await asyncio.wait_for(self._wake.wait(), left)
                 except TimeoutError:
                     break
+        await asyncio.sleep(end - time.monotonic())
         self._wake.set()
 
     async def _one_by_one(self, batch: list[Pending], refusal: DatabaseError) -> dict[str, list[int] | RtcError]:
@@ -241,7 +274,7 @@ class LogWriter:
             return dict.fromkeys(documents, refusal)
         outcome: dict[str, list[int] | RtcError] = {}
         for document_id in documents:
-            outcome |= await self._until_it_answers([p for p in batch if p.document_id == document_id])
+            outcome |= await self._until_it_answers([p for p in batch if p.document_id == document_id], True)
         return outcome
 
 

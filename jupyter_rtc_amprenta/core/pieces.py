@@ -17,8 +17,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from .errors import ProtocolError
 from .protocol import read_uint, write_uint
-from .structs import NotKnown, StructReader
+from .structs import NotKnown, StructReader, could_be_deep
 
 # An update that is smaller is applied at once.
 LARGE_BYTES = 64 * 1024
@@ -67,7 +68,7 @@ class Pieces:
             ProtocolError: it is no Yjs update; that is told before the first piece.
         """
         try:
-            deletions = yield from self._survey()
+            deletions = yield from self.survey()
         except NotKnown:
             # A newer library's: in one piece, which takes the time that it takes.
             yield self._update
@@ -83,7 +84,7 @@ class Pieces:
             yield _deletions(client, ranges)
         self.complete = whole
 
-    def _survey(self) -> Iterator[bytes]:
+    def survey(self) -> Iterator[bytes]:
         """Read all of it once, so that nothing is applied of what is damaged; where the deletions begin."""
         clients, at = read_uint(self._update, 0)
         for _ in range(clients):
@@ -160,6 +161,20 @@ class Pieces:
 
     def _rest(self, reader: StructReader) -> _Section:
         return _Section(reader.client, reader.clock, reader.left, reader.at, self._ends[reader.client])
+
+
+def require_shallow(update: bytes) -> None:
+    """Refuse what would overflow the stack of whoever applies it: that ends the process.
+
+    Raises:
+        ProtocolError: a value is nested too deeply, or the update is damaged.
+    """
+    if not could_be_deep(update):
+        return
+    try:
+        deque(Pieces(update, {}).survey(), maxlen=0)
+    except NotKnown:
+        raise ProtocolError("The update holds what this version does not know.") from None
 
 
 def _structs(update: bytes, sections: list[_Section]) -> bytes:

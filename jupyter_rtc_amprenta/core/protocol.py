@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -55,6 +55,9 @@ class CloseCode(IntEnum):
 
 # An update without structs and without deletions.
 EMPTY_UPDATE = b"\x00\x00"
+
+# Of a document that holds nothing.
+EMPTY_STATE_VECTOR = b"\x00"
 
 # Numbers and such, to match a question with its answer.
 _LONGEST_ECHO = 1024
@@ -127,6 +130,18 @@ def encode_awareness(update: bytes) -> bytes:
 def encode_echo(body: bytes) -> bytes:
     """Ask whether all sent before this is committed, or answer that it is."""
     return bytes((MessageType.ECHO,)) + body
+
+
+def encode_deletions(ranges: Mapping[int, tuple[int, int]]) -> bytes:
+    """A Yjs update that deletes elements, and holds no others.
+
+    Args:
+        ranges: by client, the first of its elements to go and the first to stay.
+    """
+    parts = [write_uint(0), write_uint(len(ranges))]
+    for client, (start, end) in ranges.items():
+        parts += [write_uint(client), write_uint(1), write_uint(start), write_uint(end - start)]
+    return b"".join(parts)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ARRAY, Connection, Row, Text, bindparam, func, insert, select, update
@@ -24,7 +23,7 @@ from .errors import (
     RtcError,
 )
 from .queries_history import Entry, History, read_history  # noqa: F401 - one door to the log
-from .schema import now, participants, users, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
+from .schema import now, participants, sessions, users, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
 
 # PostgreSQL's NOTIFY: ids only, never bytes. Y.js servers beside each other listen to it.
 CHANNEL = "rtc_updates"
@@ -137,7 +136,11 @@ def _append_to_document(
     rows: list[dict[str, Any]] = []
     if new:
         time = now()
-        rows = [_row(pending, document.generation, document.seq + n, keys, time) for n, pending in enumerate(new, 1)]
+        at = {"generation": document.generation, "created_at": time}
+        rows = [
+            row_of(pending, document.generation, keys) | at | {"seq": document.seq + n}
+            for n, pending in enumerate(new, 1)
+        ]
         connection.execute(insert(yjs_updates), rows)
         values = {
             "seq": document.seq + len(new),
@@ -185,7 +188,8 @@ def has_tail(connection: Connection, document_id: str, size: int) -> bool:
     return bool(connection.execute(query).scalar())
 
 
-def _row(pending: Pending, generation: int, seq: int, keys: EncryptionKeys, time: datetime) -> dict[str, Any]:
+def row_of(pending: Pending, generation: int, keys: EncryptionKeys) -> dict[str, Any]:
+    """An update as it is kept, but for its position and time."""
     place = (pending.document_id, generation, pending.writer, pending.writer_seq)
     payload, key_id = keys.seal(pending.payload, pending.document_id, update_place(*place))
     metadata = pending.metadata
@@ -193,14 +197,11 @@ def _row(pending: Pending, generation: int, seq: int, keys: EncryptionKeys, time
         metadata, _ = keys.seal(metadata, pending.document_id, metadata_place(*place))
     return {
         "document_id": pending.document_id,
-        "generation": generation,
-        "seq": seq,
         "writer": pending.writer,
         "writer_seq": pending.writer_seq,
         "payload": payload,
         "metadata": metadata,
         "key_id": key_id,
-        "created_at": time,
     }
 
 
@@ -238,6 +239,11 @@ def rename_document(connection: Connection, document_id: str, new_id: str) -> No
     connection.execute(insert(yjs_documents).values({**row._mapping, "document_id": new_id}))
     for table in (yjs_updates, yjs_snapshots, yjs_writers):
         connection.execute(update(table).filter_by(document_id=document_id).values(document_id=new_id))
+    connection.execute(yjs_documents.delete().where(yjs_documents.c.document_id == document_id))
+
+
+def remove_history(connection: Connection, document_id: str) -> None:
+    """Remove a history wholly."""
     connection.execute(yjs_documents.delete().where(yjs_documents.c.document_id == document_id))
 
 
@@ -308,10 +314,12 @@ class DocumentRights:
     Attributes:
         generations: by document; a document that is not in it does not exist.
         permissions: by (document, user); who is not in it may do nothing.
+        closed: why a document's session is over, by document.
     """
 
     generations: dict[str, int]
     permissions: dict[tuple[str, str], str]
+    closed: dict[str, str]
 
 
 def document_rights(connection: Connection, document_ids: Sequence[str]) -> DocumentRights:
@@ -322,9 +330,13 @@ def document_rights(connection: Connection, document_ids: Sequence[str]) -> Docu
     permissions = connection.execute(
         select(person.document_id, person.username, person.permissions).where(person.document_id.in_(ids))
     )
+    over = select(sessions.c["document_id", "closed_reason"]).where(
+        sessions.c.document_id.in_(ids), sessions.c.closed_at.is_not(None)
+    )
     return DocumentRights(
         {row.document_id: row.generation for row in generations},
         {(row.document_id, row.username): row.permissions for row in permissions},
+        {row.document_id: row.closed_reason for row in connection.execute(over)},
     )
 
 

@@ -59,6 +59,12 @@ def last_before(connection: Connection, document_id: str, generation: int, time:
     return connection.execute(query.where(table.created_at < time)).scalar() or 0
 
 
+def appended_at(connection: Connection, document_id: str, generation: int, seq: int) -> datetime:
+    """When the update at a position was appended, which is kept."""
+    query = select(yjs_updates.c.created_at).filter_by(document_id=document_id, generation=generation, seq=seq)
+    return connection.execute(query).scalar_one()
+
+
 def snapshot_positions(connection: Connection, document_id: str, generation: int) -> set[int]:
     """Where there are snapshots."""
     query = select(yjs_snapshots.c.seq).filter_by(document_id=document_id, generation=generation)
@@ -103,6 +109,28 @@ def note_snapshot(connection: Connection, document_id: str, seq: int, size: int)
     """The newest snapshot is at `seq`, and this large."""
     values = {"snapshot_seq": seq, "snapshot_bytes": size, "tail_bytes": 0}
     connection.execute(update(yjs_documents).filter_by(document_id=document_id).values(values))
+
+
+def count_tails(connection: Connection, after: str, most: int) -> str | None:
+    """Count what documents hold that were there before it was counted; some of them, in the order of their ids.
+
+    Args:
+        after: the last id of the call before; "": begin.
+        most: at most so many documents.
+
+    Returns:
+        the last id; None: there are no more.
+    """
+    table, sizes = yjs_documents.c, yjs_updates.c
+    uncounted = (table.tail_bytes == 0) & (table.snapshot_seq == 0) & (table.seq > 0)
+    query = select(table.document_id).where(uncounted, table.document_id > after).order_by(table.document_id)
+    ids = connection.execute(query.limit(most).with_for_update()).scalars().all()
+    size = select(func.coalesce(func.sum(func.length(sizes.payload)), 0)).where(
+        sizes.document_id == table.document_id, sizes.generation == table.generation
+    )
+    counted = update(yjs_documents).where(table.document_id.in_(ids)).values(tail_bytes=size.scalar_subquery())
+    connection.execute(counted)
+    return ids[-1] if ids else None
 
 
 def encrypt_anew(connection: Connection, document_id: str, keys: EncryptionKeys, most: int) -> int:

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, func, select, text
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    select,
+    type_coerce,
+    union_all,
+)
+from sqlalchemy.types import NullType
 
 from .crypto import PLAIN, EncryptionKeys, metadata_place, snapshot_place, update_place
 from .errors import DatabaseError, DocumentNotFound, HistoryCompacted
 from .schema import yjs_documents, yjs_snapshots, yjs_updates
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One update of the log."""
+class Entry(NamedTuple):
+    """One update of the log; when it was appended, and what came along with it, only where the whole was asked for."""
 
     seq: int
     payload: bytes
-    created_at: datetime
+    created_at: datetime | None = None
     metadata: bytes | None = None
 
 
@@ -30,7 +49,7 @@ class History:
     Attributes:
         generation: raised when the document was reset.
         seq: the last position; 0 where nothing was ever appended.
-        snapshot_at: when the document was in the snapshot's state.
+        snapshot_at: when the document was in the snapshot's state; only where the whole was asked for.
     """
 
     generation: int
@@ -46,21 +65,6 @@ class History:
         return first + [entry.payload for entry in self.entries]
 
 
-def begin_reading(connection: Connection) -> None:
-    """Before anything else in a transaction: all its statements see one state of the database.
-
-    An append or a compaction that commits between two of them would tear the picture.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-
-
-def read_in_one_picture(connection: Connection, document_id: str, *args: Any, **options: Any) -> History:
-    """`read_history` in a transaction of its own, without locking anything."""
-    begin_reading(connection)
-    return read_history(connection, document_id, *args, **options)
-
-
 def read_history(
     connection: Connection,
     document_id: str,
@@ -71,12 +75,14 @@ def read_history(
 ) -> History:
     """Read a document: a snapshot and all that came after it.
 
-    The caller has either called `begin_reading` or locked the document.
+    It is one statement, which sees one state of the database: an append or a compaction that commits meanwhile
+    tears nothing, and it is one way to the database and back. Nothing is locked.
 
     Args:
         until: the position to stop at; None reads to the end.
         keys: what it may be encrypted with.
-        whole: begin with the oldest snapshot that the kept updates continue, not with the newest.
+        whole: begin with the oldest snapshot that the kept updates continue, not with the newest, and read what is
+            for people too.
 
     Raises:
         DocumentNotFound: the log has no such document.
@@ -84,26 +90,24 @@ def read_history(
         EncryptionError: it can't be decrypted with these keys.
         DatabaseError: rows are missing: the document is not what was acknowledged.
     """
-    columns = (yjs_documents.c.generation, yjs_documents.c.seq)
-    document = connection.execute(select(*columns).filter_by(document_id=document_id)).one_or_none()
-    if document is None:
+    values = {"document_id": document_id, "until": _BEYOND if until is None else until}
+    rows = connection.execute(_WHOLE if whole else _FAST, values).all()
+    if not rows:
         raise DocumentNotFound(f"There is no document {document_id}.")
-    limit = document.seq if until is None else min(until, document.seq)
-    at = {"document_id": document_id, "generation": document.generation}
-    begin = first_kept(connection, document_id, document.generation) - 1 if whole else limit
-    snapshot = connection.execute(_newest_snapshot(at, min(begin, limit))).one_or_none()
-    rows = connection.execute(_rows(at, snapshot.seq if snapshot else 0, limit)).all()
+    first, *rows = rows
+    generation, last = first.writer_seq, first.seq
+    limit = last if until is None else min(until, last)
+    snapshot = rows.pop(0) if rows and rows[0].part == _SNAPSHOT else None
     if (snapshot.seq if snapshot else 0) + len(rows) != limit:
-        if until is not None and until < document.seq:
+        if limit < last:
             raise HistoryCompacted(f"The document's state at position {until} is not kept any more.")
         raise DatabaseError("Updates are missing in the database: restore it from a backup.")
-    entries = tuple(_entry(row, at, keys) for row in rows)
+    entries = _entries(rows, document_id, generation, keys)
     if snapshot is None:
-        return History(document.generation, limit, None, entries)
-    place = snapshot_place(document_id, document.generation, snapshot.seq)
-    # psycopg2 gives memoryviews, which pycrdt refuses.
+        return History(generation, limit, None, entries)
+    place = snapshot_place(document_id, generation, snapshot.seq)
     payload = keys.open(bytes(snapshot.payload), snapshot.key_id, document_id, place)
-    return History(document.generation, limit, payload, entries, snapshot.created_at)
+    return History(generation, limit, payload, entries, snapshot.created_at if whole else None)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ class News:
 def read_since(
     connection: Connection, document_id: str, since: int, writer: str, keys: EncryptionKeys = PLAIN
 ) -> News:
-    """Read what others have appended after a position, in a transaction of its own.
+    """Read what others have appended after a position.
 
     Args:
         since: the position that the reader has.
@@ -136,16 +140,14 @@ def read_since(
         DocumentNotFound: the log has no such document.
         EncryptionError: it can't be decrypted with these keys.
     """
-    begin_reading(connection)
-    columns = (yjs_documents.c.generation, yjs_documents.c.seq)
-    document = connection.execute(select(*columns).filter_by(document_id=document_id)).one_or_none()
-    if document is None:
+    rows = connection.execute(_SINCE, {"document_id": document_id, "since": since}).all()
+    if not rows:
         raise DocumentNotFound(f"There is no document {document_id}.")
-    at = {"document_id": document_id, "generation": document.generation}
-    rows = connection.execute(_rows(at, since, document.seq)).all()
+    document, *rows = rows
     if len(rows) == document.seq - since:
-        updates = [_entry(row, at, keys).payload for row in rows if row.writer != writer]
-        return News(document.generation, document.seq, updates)
+        others = [row for row in rows if row.writer != writer]
+        entries = _entries(others, document_id, document.writer_seq, keys)
+        return News(document.writer_seq, document.seq, [entry.payload for entry in entries])
     # Positions have no gap: what is missing was merged, or the document was reset.
     history = read_history(connection, document_id, keys=keys)
     return News(history.generation, history.seq, history.updates, whole=True)
@@ -158,25 +160,96 @@ def first_kept(connection: Connection, document_id: str, generation: int) -> int
     return first if first is not None else 2**62
 
 
-def _newest_snapshot(at: dict[str, Any], limit: int) -> Select[Any]:
-    table = yjs_snapshots.c
-    query = select(table.seq, table.payload, table.key_id, table.created_at).filter_by(**at)
-    return query.where(table.seq <= limit).order_by(table.seq.desc()).limit(1)
+def _entries(
+    rows: Sequence[Row[Any]], document_id: str, generation: int, keys: EncryptionKeys
+) -> tuple[Entry, ...]:
+    # Thousands of them: what is plain takes the short way. psycopg2 gives memoryviews, which pycrdt refuses.
+    return tuple(
+        [
+            Entry(row[1], bytes(row[2]), *row[6:]) if row[3] is None else _decrypted(row, document_id, generation, keys)
+            for row in rows
+        ]
+    )
 
 
-def _rows(at: dict[str, Any], after: int, limit: int) -> Select[Any]:
+def _decrypted(row: Row[Any], document_id: str, generation: int, keys: EncryptionKeys) -> Entry:
+    _, seq, payload, key_id, writer, writer_seq, *rest = row
+    place = (document_id, generation, writer, writer_seq)
+    payload = keys.open(bytes(payload), key_id, document_id, update_place(*place))
+    created_at, metadata = rest or (None, None)
+    if metadata is not None:
+        metadata = keys.open(bytes(metadata), key_id, document_id, metadata_place(*place))
+    return Entry(seq, payload, created_at, metadata)
+
+
+# --- the statements: one row of the document, perhaps one of a snapshot, and the updates, in this order ---
+
+_BEYOND = 2**62
+_DOCUMENT, _SNAPSHOT, _UPDATE = range(3)
+_MOST = bindparam("until", type_=BigInteger)
+
+
+def _of_document(table: Table, document: CTE) -> ColumnElement[bool]:
+    return (table.c.document_id == bindparam("document_id")) & (table.c.generation == document.c.generation)
+
+
+def _part(part: int, *, whole: bool, seq: Any, **given: Any) -> Select[Any]:
+    """The columns that all parts have, in the order in which `_entries` takes them."""
     table = yjs_updates.c
-    columns = (table.seq, table.writer, table.writer_seq, table.payload, table.metadata)
-    columns += (table.key_id, table.created_at)
-    return select(*columns).filter_by(**at).where(table.seq > after, table.seq <= limit).order_by(table.seq)
+    columns = [table.payload, table.key_id, table.writer, table.writer_seq]
+    columns += [table.created_at, table.metadata] if whole else []
+    # A database must be told the types of those that are empty.
+    values = [given.get(column.name, cast(null(), column.type)).label(column.name) for column in columns]
+    return select(literal(part, Integer).label("part"), seq.label("seq"), *values)
 
 
-def _entry(row: Row[Any], at: dict[str, Any], keys: EncryptionKeys) -> Entry:
-    document_id = at["document_id"]
-    payload, metadata = bytes(row.payload), None if row.metadata is None else bytes(row.metadata)
-    if row.key_id is not None:
-        place = (document_id, at["generation"], row.writer, row.writer_seq)
-        payload = keys.open(payload, row.key_id, document_id, update_place(*place))
-        if metadata is not None:
-            metadata = keys.open(metadata, row.key_id, document_id, metadata_place(*place))
-    return Entry(row.seq, payload, row.created_at, metadata)
+def _updates(document: CTE, after: Any, until: Any, *, whole: bool = False, writers: bool = False) -> Select[Any]:
+    table = yjs_updates.c
+    columns = (table.payload, table.key_id, table.created_at, table.metadata)
+    given: dict[str, Any] = {column.name: column for column in columns}
+    for column in (table.writer, table.writer_seq):
+        # Needed to decrypt; else thousands of them would only be carried along.
+        given[column.name] = column if writers else case((table.key_id.is_not(None), column))
+    part = _part(_UPDATE, whole=whole, seq=table.seq, **given)
+    return part.where(_of_document(yjs_updates, document), table.seq > after, table.seq <= until)
+
+
+def _document() -> CTE:
+    table = yjs_documents.c
+    return select(table.generation, table.seq).where(table.document_id == bindparam("document_id")).cte("document")
+
+
+def _parts(document: CTE, *others: Select[Any], whole: bool = False) -> Select[Any]:
+    # The document's position stands in `seq`, its generation in `writer_seq`.
+    first = _part(_DOCUMENT, whole=whole, seq=document.c.seq, writer_seq=document.c.generation)
+    parts = union_all(first, *others).subquery()
+    # psycopg2's own types: SQLAlchemy's would go over each value once more.
+    columns = [type_coerce(column, NullType()) if column.name == "payload" else column for column in parts.c]
+    return select(*columns).order_by(parts.c.part, parts.c.seq)
+
+
+def _statement(*, whole: bool) -> Select[Any]:
+    """A snapshot, and the updates after it, up to a position."""
+    document, table = _document(), yjs_snapshots.c
+    newest = (
+        select(table.seq, table.payload, table.key_id, table.created_at)
+        .where(_of_document(yjs_snapshots, document), table.seq <= _MOST)
+        .order_by(table.seq.desc())
+        .limit(1)
+    )
+    if whole:
+        kept = select(func.min(yjs_updates.c.seq)).where(_of_document(yjs_updates, document)).scalar_subquery()
+        newest = newest.where(table.seq < func.coalesce(kept, _BEYOND))
+    snapshot = newest.cte("snapshot")
+    base = _part(_SNAPSHOT, whole=whole, **dict(snapshot.c.items()))
+    after = func.coalesce(select(snapshot.c.seq).scalar_subquery(), 0)
+    return _parts(document, base, _updates(document, after, _MOST, whole=whole), whole=whole)
+
+
+def _statement_since() -> Select[Any]:
+    document = _document()
+    after = bindparam("since", type_=BigInteger)
+    return _parts(document, _updates(document, after, _BEYOND, writers=True))
+
+
+_FAST, _WHOLE, _SINCE = _statement(whole=False), _statement(whole=True), _statement_since()

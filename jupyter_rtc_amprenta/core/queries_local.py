@@ -20,6 +20,7 @@ class LocalFile:
     generation: int
     permissions: str
     own: bool
+    ended: str | None
     registered_as: str | None
     others: bool
     saved_digest: str | None
@@ -27,6 +28,11 @@ class LocalFile:
     saved_extra: bytes | None
     intent_digest: str | None
     intent_seq: int | None
+
+    @property
+    def may_write(self) -> bool:
+        """Whether this server's user may edit the document."""
+        return self.permissions == "read-write"
 
     def wrote(self, digest: str) -> bool:
         """Whether a file with this digest holds what this server wrote or took in last."""
@@ -62,6 +68,13 @@ def read_only_files(connection: Connection) -> dict[str, str]:
     columns = (local_files.c.room_id, local_files.c.path)
     rows = connection.execute(select(*columns).filter_by(permissions="read-only"))
     return {row.room_id: row.path for row in rows}
+
+
+def files_at(connection: Connection, path: str) -> list[LocalFile]:
+    """The file at a path, or all in the folder of that path."""
+    rows = connection.execute(select(local_files)).all()
+    files = [LocalFile(**row._mapping) for row in rows]
+    return [file for file in files if f"{file.path}/".startswith(f"{path}/")]
 
 
 def move_files(connection: Connection, path: str, new_path: str) -> None:

@@ -14,15 +14,25 @@ from .queries_paging import page
 from .schema import now, participants, presence, users
 
 
-def add_participant(connection: Connection, document_id: str, username: str, permissions: str) -> None:
-    """Let a user in; one who is in stays as they are."""
+def add_participant(
+    connection: Connection, document_id: str, username: str, permissions: str, *, by_group: bool = False
+) -> None:
+    """Let a user in; one who is in stays as they are, but no longer by a group alone where somebody lets them in."""
     values = {
         "document_id": document_id,
         "username": username,
         "permissions": permissions,
+        "by_group": by_group,
         "joined_at": now(),
     }
-    connection.execute(upsert(participants).values(values).on_conflict_do_nothing())
+    statement = upsert(participants).values(values)
+    if by_group:
+        statement = statement.on_conflict_do_nothing()
+    else:
+        statement = statement.on_conflict_do_update(
+            constraint="pk_participants", set_={"by_group": False}, where=participants.c.by_group
+        )
+    connection.execute(statement)
 
 
 def change_permissions(connection: Connection, document_id: str, username: str, permissions: str) -> bool:

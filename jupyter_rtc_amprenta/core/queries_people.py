@@ -74,8 +74,9 @@ class NewSession:
         volume: where the file lies, as the owner's servers name it.
         file_id: its id there.
         document_type: one of `notebook`, `python`, `markdown`, `text`, `json`.
-        path: where the owner sees it.
+        path: where the owner sees it; on a shared volume, the volume's name and the path there.
         title: for people.
+        shared: whether `volume` is one that several users' servers have: then the file is nobody's own.
     """
 
     document_id: str
@@ -85,6 +86,12 @@ class NewSession:
     document_type: str
     path: str
     title: str
+    shared: bool = False
+
+    @property
+    def file_owner(self) -> str | None:
+        """Whose file it is."""
+        return None if self.shared else self.owner
 
 
 def register_session(connection: Connection, new: NewSession, address: str = "") -> tuple[str, bool]:
@@ -95,13 +102,13 @@ def register_session(connection: Connection, new: NewSession, address: str = "")
     Returns:
         (the file's document_id, whether it was made now).
     """
-    if (known := _session_of_file(connection, new)) is None:
+    if (known := session_of_file(connection, new)) is None:
         create_document(connection, new.document_id)
         times = {"created_at": now(), "last_activity": now()}
         made = connection.execute(
             upsert(sessions)
-            .values(asdict(new) | times | {"file_owner": new.owner})
-            .on_conflict_do_nothing(constraint="uq_sessions_file")
+            .values(asdict(new) | times | {"file_owner": new.file_owner})
+            .on_conflict_do_nothing()
             .returning(sessions.c.document_id)
         ).one_or_none()
         if made is not None:
@@ -109,7 +116,7 @@ def register_session(connection: Connection, new: NewSession, address: str = "")
             record(connection, Actor(new.owner, address), [Activity(new.document_id, "created")])
             return new.document_id, True
         delete_document(connection, new.document_id)
-        known = _session_of_file(connection, new)
+        known = session_of_file(connection, new)
     if known is None:
         # The other one, which made it first, was deleted since.
         return register_session(connection, new, address)
@@ -120,15 +127,36 @@ def register_session(connection: Connection, new: NewSession, address: str = "")
     return known.document_id, False
 
 
-def _session_of_file(connection: Connection, new: NewSession) -> Row[Any] | None:
-    file = {
-        "file_owner": new.owner,
-        "volume": new.volume,
-        "file_id": new.file_id,
-        "document_type": new.document_type,
-    }
-    columns = (sessions.c.document_id, sessions.c.path, sessions.c.title)
-    return connection.execute(select(*columns).filter_by(**file)).one_or_none()
+def session_of_file(connection: Connection, new: NewSession) -> Row[Any] | None:
+    """The session that a file has: document_id, path, title."""
+    file = {"volume": new.volume, "file_id": new.file_id, "document_type": new.document_type, "shared": new.shared}
+    query = select(sessions.c["document_id", "path", "title"]).filter_by(**file)
+    # On a shared volume it is whoever's that came first.
+    return connection.execute(query if new.shared else query.filter_by(file_owner=new.owner)).one_or_none()
+
+
+def move_file(connection: Connection, document_id: str, file_id: str, path: str) -> bool:
+    """A file of a shared volume has another path there.
+
+    Returns:
+        False if another document has that path.
+    """
+    table = sessions.alias()
+    taken = exists().where(
+        table.c.shared,
+        table.c.volume == sessions.c.volume,
+        table.c.document_type == sessions.c.document_type,
+        table.c.file_id == file_id,
+        table.c.document_id != sessions.c.document_id,
+    )
+    moved = update(sessions).where(sessions.c.document_id == document_id, ~taken)
+    return connection.execute(moved.values(file_id=file_id, path=path)).rowcount > 0
+
+
+def close_session(connection: Connection, document_id: str, reason: str) -> None:
+    """Its file is gone: nobody enters any more, and a new file of its name is another document. The log stays."""
+    values = {"closed_at": now(), "closed_reason": reason, "file_owner": None, "shared": False}
+    connection.execute(update(sessions).filter_by(document_id=document_id, closed_at=None).values(values))
 
 
 def session_exists(connection: Connection, document_id: str) -> bool:
@@ -150,6 +178,17 @@ def release_file(connection: Connection, document_id: str, username: str) -> Non
 def lock_session(connection: Connection, document_id: str) -> None:
     """Let one transaction at a time decide who takes part: two might each take away the other's owner."""
     connection.execute(select(sessions.c.document_id).filter_by(document_id=document_id).with_for_update())
+
+
+def volume_of(connection: Connection, document_id: str) -> str | None:
+    """The shared volume that a document's file lies on; None: it lies on none."""
+    query = select(sessions.c.volume).where(sessions.c.document_id == document_id, sessions.c.shared)
+    return connection.execute(query).scalar()
+
+
+def generation_of(connection: Connection, document_id: str) -> int:
+    """The generation of a document, which there must be."""
+    return connection.execute(select(yjs_documents.c.generation).filter_by(document_id=document_id)).scalar_one()
 
 
 def delete_document(connection: Connection, document_id: str) -> None:
@@ -184,9 +223,10 @@ def _sessions(username: str | None, online_since: datetime, *, entered: bool) ->
     mine = participants.alias("mine")
     return (
         select(
-            sessions.c["document_id", "owner", "document_type", "path", "title", "created_at"],
+            sessions.c["document_id", "owner", "document_type", "path", "title", "created_at", "volume", "shared"],
+            sessions.c["file_id", "file_owner", "closed_at", "closed_reason"],
             yjs_documents.c.generation,
-            mine.c.permissions,
+            mine.c["permissions", "by_group"],
             _last_activity().label("last_activity"),
             count.label("participant_count"),
             _is_active(online_since).label("is_active"),
@@ -203,8 +243,9 @@ def _sessions(username: str | None, online_since: datetime, *, entered: bool) ->
 def session_for(
     connection: Connection, document_id: str, username: str, online_since: datetime
 ) -> Row[Any] | None:
-    """One session: document_id, owner, document_type, path, title, created_at, generation, last_activity,
-    participant_count, is_active, and `permissions`: the user's, None for one who is no participant."""
+    """One session: document_id, owner, document_type, path, title, created_at, volume, shared, file_id, file_owner,
+    closed_at, closed_reason, generation, last_activity, participant_count, is_active, and the user's `permissions` and
+    `by_group`: None for one who is no participant."""
     query = _sessions(username, online_since, entered=False).where(sessions.c.document_id == document_id)
     return connection.execute(query).one_or_none()
 

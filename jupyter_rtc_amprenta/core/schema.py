@@ -43,8 +43,8 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
+        if value is None or value.tzinfo is UTC:
+            return value
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
@@ -185,15 +185,55 @@ sessions = Table(
     # The volume (or the home of one user's servers) that the file lies in, and its id there.
     Column("volume", String(200), nullable=False),
     Column("file_id", String(200), nullable=False),
+    # Whether the file lies on a volume that several users' servers have: whoever opens it finds this document.
+    Column("shared", Boolean, nullable=False, server_default=false()),
     Column("document_type", String(20), nullable=False),
     Column("path", Text, nullable=False),
     Column("title", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_activity", UtcDateTime, nullable=False),
+    # Its file was deleted, and why it is over, for people; the log stays. NULL: it goes on.
+    Column("closed_at", UtcDateTime),
+    Column("closed_reason", Text),
     # Two servers of one owner that register one file at the same time must get one document (rule 1).
     UniqueConstraint("file_owner", "volume", "file_id", "document_type", name="uq_sessions_file"),
     CheckConstraint(f"document_type IN {DOCUMENT_TYPES}", name="ck_sessions_document_type"),
 )
+
+# A file on a shared volume is nobody's own, and one document for all who open it (rule 1).
+Index(
+    "uq_sessions_shared_file",
+    sessions.c.volume,
+    sessions.c.file_id,
+    sessions.c.document_type,
+    unique=True,
+    postgresql_where=sessions.c.shared,
+)
+
+document_files = Table(
+    "document_files",
+    metadata,
+    Column("document_id", String(200), _of_document(), nullable=False),
+    # The volume, or the home of one user's servers, on which several servers have this file of the document.
+    Column("place", String(500), nullable=False),
+    # Where in a home: by it, and by what it holds, another server of the user's knows the file.
+    Column("path", Text, nullable=False, server_default=""),
+    Column("generation", BigInteger, nullable=False),
+    # Who saves the file: one server process, until the lease ends; whoever writes without it may tear the file.
+    Column("holder", String(64)),
+    Column("holder_name", String(200)),
+    Column("expires_at", UtcDateTime),
+    # What the file holds: written before the file is, so after a crash it may also be the content before. With
+    # the state of the document that it shows, as a Yjs snapshot: what a change made outside is merged on (rule 2).
+    Column("digest", String(64)),
+    Column("snapshot", LargeBinary),
+    Column("previous_digest", String(64)),
+    Column("previous_snapshot", LargeBinary),
+    # The last digests, with spaces between: who has one has read the file lately.
+    Column("recent", Text, nullable=False, server_default=""),
+    PrimaryKeyConstraint("document_id", "place", name="pk_document_files"),
+)
+Index("idx_document_files_place", document_files.c.place)
 
 PERMISSIONS = ("read-only", "read-write")
 _PERMISSION_CHECK = "permissions IN ('read-only', 'read-write')"
@@ -206,6 +246,8 @@ participants = Table(
     ),
     _of_user("username", index=True),
     Column("permissions", String(20), nullable=False),
+    # Whether they are in by one of the Hub's groups, which may enter the file's volume, and only as long as that.
+    Column("by_group", Boolean, nullable=False, server_default=false()),
     Column("joined_at", UtcDateTime, nullable=False),
     PrimaryKeyConstraint("document_id", "username", name="pk_participants"),
     CheckConstraint(_PERMISSION_CHECK, name="ck_participants_permissions"),
@@ -338,6 +380,8 @@ local_files = Table(
     Column("permissions", String(20), nullable=False, server_default="read-write"),
     # Whether the file is its owner's, rather than a copy that a participant has joined.
     Column("own", Boolean, nullable=False, server_default=true()),
+    # Why it is a document no longer: `removed` (its user was) or `deleted` (it was). The file stays, as a copy.
+    Column("ended", String(20)),
     # The name under which the service knows the file: its room's at the time; file ids may be lost since.
     Column("registered_as", String(200)),
     # Whether somebody else's edits have come: from then on no content is signed as trusted here.

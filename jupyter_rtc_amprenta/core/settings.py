@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from . import volumes
 from .errors import ConfigurationError
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
@@ -180,6 +181,22 @@ VARIABLES: tuple[Variable, ...] = (
         "The folder, under the server's root, into which joined documents are put.",
     ),
     Variable(
+        "RTC_SHARED_VOLUMES",
+        "shared_volumes",
+        "",
+        "Volumes that several users' servers have mounted, as JSON: name to the path there and the Hub's groups that "
+        'may enter, such as {"team": {"path": "/srv/shared/team", "groups": ["team"]}}.',
+        volumes.checked,
+    ),
+    Variable(
+        "RTC_ONE_SERVER_PER_HOME",
+        "one_server_per_home",
+        True,
+        "Whether a home has one server at a time, which saves without asking; not where users have named servers, "
+        "as configure(c) knows.",
+        _flag,
+    ),
+    Variable(
         "RTC_MAX_MESSAGE_BYTES",
         "max_message_bytes",
         64 * 2**20,
@@ -260,7 +277,8 @@ VARIABLES: tuple[Variable, ...] = (
         "RTC_LEASE_SECONDS",
         "lease_seconds",
         30.0,
-        "Direct mode: how long a document stays closed to other servers after its server has died, in seconds.",
+        "Direct mode: how long a document stays closed to other servers after its server has died, in seconds. Where "
+        "several servers have one file: how long none of the others saves it then.",
         _seconds,
     ),
     Variable(
@@ -381,6 +399,8 @@ class Settings:
     signing_key: str
     local_store: str
     shared_folder: str
+    shared_volumes: str
+    one_server_per_home: bool
     max_message_bytes: int
     max_document_bytes: int
     max_connections_per_user: int

@@ -16,9 +16,9 @@ import logging
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
 from uuid import uuid4
 
 from .crypto import EncryptionKeys, update_place
@@ -51,7 +51,7 @@ class Spool:
                 f"RTC_SPOOL_FOLDER: nothing can be kept in {folder}: {error.strerror}. "
                 "Name a folder that may be written."
             ) from None
-        self._taken_over: list[BinaryIO] = []
+        self._taken_over: list[FileIO] = []
         # The log's task works on it in a thread, which a cancelled task leaves running.
         self._lock = Lock()
 
@@ -72,19 +72,27 @@ class Spool:
             left += found
         return left
 
-    def add(self, updates: Iterable[Pending]) -> None:
-        """Append, and see to it that it is on the disk. A full disk is told in the log; the edits wait in memory."""
-        records = b"".join(map(self._record, updates))
-        try:
-            with self._lock:
-                if self._file.closed:
-                    return
-                self._file.seek(0, os.SEEK_END)
-                self._file.write(records)
-                self._file.flush()
+    def add(self, updates: Iterable[Pending]) -> bool:
+        """Append, and see to it that it is on the disk.
+
+        Returns:
+            whether it is. On a full disk nothing of it is: the edits wait in memory, and can be added again.
+        """
+        records = memoryview(b"".join(map(self._record, updates)))
+        with self._lock:
+            if self._file.closed:
+                return False
+            end = self._file.seek(0, os.SEEK_END)
+            try:
+                while records:
+                    records = records[self._file.write(records) :]
                 os.fsync(self._file.fileno())
-        except OSError as error:
-            log.error("The spool can't be written: %s. Edits wait in memory alone.", error.strerror)
+            except OSError as error:
+                log.error("The spool can't be written: %s. Edits wait in memory alone.", error.strerror)
+                # What comes after half a record would not be read.
+                self._file.truncate(end)
+                return False
+        return True
 
     def clear(self) -> None:
         """All is committed: nothing needs to be kept."""
@@ -99,9 +107,13 @@ class Spool:
     def keep_refused(self, updates: Iterable[Pending]) -> None:
         """What the log refuses for good is kept beside, for a person to look at."""
         path = Path(self._file.name).with_suffix(".refused")
-        with open(path, "ab", opener=_opened) as file:
-            file.write(b"".join(map(self._record, updates)))
-        log.error("Edits that the log refused are kept in %s.", path)
+        try:
+            with open(path, "ab", opener=_opened) as file:
+                file.write(b"".join(map(self._record, updates)))
+        except OSError as error:
+            log.error("Edits that the log refused can't be kept in %s: %s", path, error.strerror)
+        else:
+            log.error("Edits that the log refused are kept in %s.", path)
 
     def close(self, *, keep: bool) -> None:
         """Let go of the files.
@@ -136,9 +148,9 @@ class Spool:
         text = json.dumps(fields).encode()
         return b"%08x %s\n" % (zlib.crc32(text), text)
 
-    def _read(self, file: BinaryIO) -> Iterator[Pending]:
+    def _read(self, file: FileIO) -> Iterator[Pending]:
         file.seek(0)
-        for line in file:
+        for line in file.read().splitlines(keepends=True):
             checksum, _, text = line.rstrip(b"\n").partition(b" ")
             if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
                 # Its process died while it wrote this; whoever made the edit was told nothing.
@@ -155,8 +167,9 @@ class Spool:
             yield Pending(payload=opened, **fields)
 
 
-def _locked(path: Path) -> BinaryIO:
-    file = open(path, "r+b", opener=_opened)  # noqa: SIM115 - open as long as the process is there
+def _locked(path: Path) -> FileIO:
+    # Not buffered: what could not be written must not be written later, after something else.
+    file = open(path, "r+b", buffering=0, opener=_opened)  # noqa: SIM115 - open as long as the process is there
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

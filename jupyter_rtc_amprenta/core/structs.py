@@ -17,6 +17,8 @@ _SIZES = {127: 0, 126: 0, 124: 4, 123: 8, 122: 8, 121: 0, 120: 0}
 _INTEGER, _TEXT, _OBJECT, _ARRAY, _BYTES = 125, 119, 118, 117, 116
 # Values are read so many at a time.
 _VALUES = 2000
+# pycrdt reads a value within a value by recursion: one that is nested a hundred thousand times ends the process.
+DEEPEST_VALUE = 200
 
 
 class NotKnown(Exception):
@@ -171,8 +173,15 @@ class StructReader:
         elif kind in (_OBJECT, _ARRAY):
             count, self._end = read_uint(data, at)
             self._values.append([count, kind == _OBJECT])
+            if len(self._values) > DEEPEST_VALUE:
+                raise ProtocolError("A value of the update is nested too deeply.")
         else:
             raise NotKnown
+
+
+def could_be_deep(update: bytes) -> bool:
+    """Whether a value of the update could be nested too deeply: a quick look, for the many that could not."""
+    return update.count(bytes((_OBJECT,))) + update.count(bytes((_ARRAY,))) >= DEEPEST_VALUE
 
 
 def _after(data: bytes, at: int) -> int:

@@ -13,6 +13,8 @@ from .errors import DemoError
 
 # Without the letters and digits that are easily taken for each other.
 PASSWORD_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+# The shared volume's name, and its folder's among every user's files.
+TEAM = "Team"
 
 
 class DemoDirectory:
@@ -20,6 +22,7 @@ class DemoDirectory:
 
     Attributes:
         postgres, hub, homes, logs: the parts' own folders.
+        team: the shared volume, which every user's files have as `Team`.
         kept: small values, such as the password, the ports and the users' tokens. `save` writes them.
     """
 
@@ -29,6 +32,7 @@ class DemoDirectory:
         self.hub = self.path / "hub"
         self.homes = self.path / "homes"
         self.logs = self.path / "logs"
+        self.team = self.path / "shared" / TEAM
         self.kept: dict[str, Any] = {}
         self._file = self.path / "demo.json"
         self._lock: int | None = None
@@ -45,7 +49,7 @@ class DemoDirectory:
             DemoError: another demo runs here, or the directory can't be written.
         """
         try:
-            for folder in (self.path, self.hub, self.homes, self.logs):
+            for folder in (self.path, self.hub, self.homes, self.logs, self.team):
                 folder.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
             self._take()

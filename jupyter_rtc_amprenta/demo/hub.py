@@ -33,12 +33,14 @@ class HubSettings:
         port: the public port, the proxy's.
         ports: the others, see `ports.ROLES`.
         home_template, root_template: each user's home and served folder, with `{username}`.
+        team: the volume that all users share.
     """
 
     folder: str
     log_dir: str
     home_template: str
     root_template: str
+    team: str
     port: int
     ports: dict[str, int]
     users: list[str]

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from jupyter_rtc_amprenta.demo.directory import TEAM
 from jupyter_rtc_amprenta.demo.hub import SETTINGS
 from jupyter_rtc_amprenta.demo.processes import MARK
 from jupyter_rtc_amprenta.demo.spawner import DemoSpawner
@@ -31,6 +32,7 @@ c.JupyterHub.cookie_secret_file = str(folder / "cookie_secret")
 c.JupyterHub.authenticator_class = "shared-password"
 c.SharedPasswordAuthenticator.user_password = demo["password"]
 c.Authenticator.allowed_users = set(demo["users"])
+c.JupyterHub.load_groups = {"everybody": {"users": demo["users"]}}
 
 # The users' servers.
 c.JupyterHub.spawner_class = DemoSpawner
@@ -46,6 +48,7 @@ c.Spawner.http_timeout = 120
 # What a demo's process is known by, and what may be tuned from the terminal. The rest of the terminal's variables,
 # such as PG*, belong to other work.
 PRIVATE = {"RTC_DATABASE_URL", "RTC_SIGNING_KEY", "RTC_API_URL", "RTC_HUB_URL", "RTC_YJS_IN_SERVICE"}
+PRIVATE |= {"RTC_SHARED_VOLUMES", "RTC_ONE_SERVER_PER_HOME"}
 mark = {MARK: os.environ[MARK]}
 tuning = {
     name: value for name, value in os.environ.items() if name.startswith("RTC_") and name not in PRIVATE
@@ -67,6 +70,7 @@ configure(
     yjs_port=demo["ports"]["yjs"],
     yjs_server_url=f"ws://127.0.0.1:{demo['ports']['yjs']}",
     hub_public_url=f"{loopback}:{demo['port']}",
+    shared_volumes={TEAM: {"path": demo["team"], "groups": ["everybody"]}},
     environ=tuning,
     extra_environment=mark,
 )

@@ -16,7 +16,7 @@ from typing import Any
 from jupyter_rtc_amprenta.core.migrate import upgrade
 
 from .console import Console
-from .directory import DemoDirectory, write_private
+from .directory import TEAM, DemoDirectory, write_private
 from .errors import DemoError
 from .hub import Hub, HubSettings
 from .logs import tail
@@ -144,7 +144,7 @@ class Demo:
         return kept["port"]
 
     def _make_homes(self) -> None:
-        """Makes each user's home; the first user's gets the sample notebook when it is made."""
+        """Makes each user's home, with the shared folder; the first user's gets the sample notebook when it is made."""
         for user in self.options.users:
             root = self.directory.root(user)
             if not root.exists():
@@ -152,6 +152,8 @@ class Demo:
                 _make_lab_defaults(self.directory.home(user))
                 if user == self.options.users[0]:
                     shutil.copyfile(SAMPLE_NOTEBOOK, root / SAMPLE_NOTEBOOK.name)
+            if not os.path.lexists(root / TEAM):
+                (root / TEAM).symlink_to(self.directory.team, target_is_directory=True)
 
     def _proxy(self) -> list[str]:
         command = find_proxy()
@@ -169,6 +171,7 @@ class Demo:
             log_dir=str(directory.logs),
             home_template=str(directory.home("{username}")),
             root_template=str(directory.root("{username}")),
+            team=str(directory.team),
             port=port,
             ports=directory.kept["ports"],
             users=self.options.users,
@@ -251,6 +254,7 @@ def _greet(console: Console, demo: Demo, ready: dict[str, Any]) -> None:
   Password    {demo.directory.kept["password"]}
 
   {users[0]}'s files hold {SAMPLE_NOTEBOOK.name}. For a second person, use another browser or a private window.
+  What is in the folder {TEAM} all of them have, and open as one document.
   Logs are in {demo.directory.logs}. Ctrl-C stops everything; nothing is lost.
 """)
 

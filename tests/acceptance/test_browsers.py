@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 from support.people import Person, sources
 from support.running_demo import RunningDemo
 
@@ -98,6 +98,12 @@ class Window:
         tab.goto(f"{self.person.server_url}lab")
         tab.wait_for_url("**/lab/**", timeout=SLOW)
         tab.close()
+
+    def new_tab(self, url: str) -> Page:
+        """Another tab of the same browser; the caller closes it."""
+        tab = self._context.new_page()
+        tab.goto(url)
+        return tab
 
     def dismiss_server_dialog(self) -> None:
         """From now on, dismiss JupyterLab's question whether to restart the server, whenever it comes."""
@@ -285,6 +291,69 @@ def test_reloading_the_page_keeps_everything_and_doubles_nothing(alice: Window, 
     bob.enter(bob.cell("REPLICATES = 3"), "Control+Home")
     bob.page.keyboard.type("# and on it goes\n")
     expect(alice.cell("and on it goes")).to_have_count(1, timeout=SOON)
+
+
+def test_the_other_is_in_the_list_of_collaborators_in_the_colour_of_the_cursor(alice: Window, bob: Window) -> None:
+    bob.enter(bob.cell("REPLICATES = 3"), "Control+End")
+    bob.page.keyboard.type("#")
+    alice.page.locator(".jp-SideBar [data-id='jp-collaboration-panel']").click()
+    entry = alice.page.locator(".jp-Collaborator", has_text="bob")
+    expect(entry).to_have_count(1, timeout=SOON)
+    colour = "element => getComputedStyle(element)"
+    icon = entry.locator(".jp-CollaboratorIcon").evaluate(f"{colour}.backgroundColor")
+    expect(alice.cursors).to_have_count(1, timeout=SOON)
+    assert alice.cursors.evaluate(f"{colour}.borderLeftColor") == icon
+    own = bob.page.locator("#jp-UserMenu .jp-MenuBar-anonymousIcon")
+    assert own.evaluate(f"{colour}.backgroundColor") == icon, "he sees himself so, too"
+    assert alice.page.locator("[data-command='collaboration:shared-link']").count() == 0
+    alice.page.locator(".jp-SideBar [data-id='filebrowser']").click()
+
+
+def test_notebook_7_is_live_too(alice: Window, bob: Window) -> None:
+    tab = bob.new_tab(f"{bob.person.server_url}notebooks/{bob.path}")
+    cell = tab.locator(".jp-Notebook .jp-Cell .cm-content", has_text="REPLICATES = 3")
+    expect(cell).to_be_visible(timeout=SLOW)
+    cell.click()
+    tab.keyboard.press("Control+End")
+    tab.keyboard.type("\n# from Notebook 7")
+    expect(alice.cell("from Notebook 7")).to_have_count(1, timeout=SOON)
+    alice.enter(alice.cell("from Notebook 7"), "Control+End")
+    alice.page.keyboard.type(", and back")
+    expect(cell).to_contain_text("from Notebook 7, and back", timeout=SOON)
+    tab.close()
+
+
+def test_what_a_reader_types_vanishes(alice: Window, bob: Window) -> None:
+    (alice.person.home / "Reading.md").write_text("# For reading\n")
+    tabs = [alice.new_tab(f"{alice.person.server_url}lab/tree/Reading.md")]
+    editor = ".jp-FileEditor .cm-content"
+    expect(tabs[0].locator(editor)).to_contain_text("For reading", timeout=SLOW)
+    (document,) = [one for one in alice.person.status()["documents"] if one["path"] == "Reading.md"]
+    body = {"username": "bob", "permissions": "read-only"}
+    invite = alice.person.call("POST", f"/sessions/{document['document_id']}/invite", json=body).json()
+    opened = bob.person.call("POST", f"/invites/{invite['invite_id']}/accept").json()["open_url"]
+    tabs.append(bob.new_tab(opened))
+    text = tabs[1].locator(editor)
+    expect(text).to_contain_text("For reading", timeout=SLOW)
+    expect(tabs[1].locator(".jp-Toolbar", has_text="read-only")).to_be_visible()
+    text.click()
+    tabs[1].keyboard.press("Control+End")
+    tabs[1].keyboard.type("bob types")
+    expect(text).not_to_contain_text("b", timeout=SOON)
+    tabs[0].locator(editor).click()
+    tabs[0].keyboard.press("Control+End")
+    tabs[0].keyboard.type("alice types")
+    expect(text).to_contain_text("alice types", timeout=SOON)
+    tabs[1].keyboard.press("Backspace")
+    dialog = tabs[1].locator(".jp-Dialog")
+    expect(dialog).to_contain_text("You may only read this", timeout=SOON)
+    # The page comes back by itself behind the question, with the deletion: it is not asked again.
+    tabs[1].wait_for_timeout(2000)
+    dialog.get_by_role("button", name="Continue").click()
+    expect(dialog).to_have_count(0)
+    expect(tabs[0].locator(editor)).to_contain_text("alice types")
+    for tab in tabs:
+        tab.close()
 
 
 def test_a_closed_windows_cursor_vanishes(alice: Window, bob: Window) -> None:

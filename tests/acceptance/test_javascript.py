@@ -254,6 +254,25 @@ async def test_a_stock_client_edits_along(notebook: Notebook, javascript: JavaSc
     assert await carol("pending") == 0
 
 
+@pytest.mark.parametrize("package", [NEWEST, *OLDER])
+async def test_an_echo_comes_back_once_all_before_it_is_in_postgresql(
+    notebook: Notebook, javascript: JavaScript, package: str
+) -> None:
+    carol = await javascript.open(notebook.document_id, notebook.token("carol"), package)
+    expected = sources(notebook.alice.file(notebook.path))
+    for number in (1, 2):
+        text = f"# saved {number}\n"
+        await carol("insert", path=["cells", CODE_CELL, "source"], index=0, text=text)
+        await carol("ask", number=number)
+        await carol.until("echoes", lambda echoes, n=number: n in echoes)
+        expected[CODE_CELL] = text + expected[CODE_CELL]
+        # No waiting here: it is there when the answer is.
+        assert sources(notebook.stored()) == expected
+    await notebook.holds_everywhere(expected)
+    assert await carol("echoes") == [1, 2]
+    assert await carol("pending") == 0
+
+
 async def test_what_a_server_keeps_to_itself_stays_there_and_no_edit_hangs_on_it(
     notebook: Notebook, javascript: JavaScript
 ) -> None:

@@ -82,10 +82,16 @@ async def test_a_reader_sees_all_is_seen_and_changes_nothing(reading):
     at_bob.present("bob")
     await until(lambda: any("bob" in name for name in at_alice.names()), "bob is seen")
     at_bob.type_into(1, "[bob]")
+    await until(lambda: "[bob]" not in at_bob.source(1), "it vanishes from his own page")
     await asyncio.sleep(2)
     assert "[bob]" not in at_alice.source(1) + str(reading.alice.file(NOTEBOOK)) + str(
         reading.bob.file(reading.path)
     )
+    assert at_bob.contents() == at_alice.contents()
+    assert at_bob.close_code is None
+    del at_bob.document.ycells[1]["source"][0:1]
+    await until(lambda: at_bob.close_code == RELOAD, "what he deletes he gets back by reloading")
+    assert "only read" in at_bob.close_reason
     await at_alice.close()
     await at_bob.close()
 
@@ -131,6 +137,10 @@ async def test_what_was_written_without_the_right_is_kept_beside(reading):
     at_bob = await reading.bob.open(reading.path)
     service = next(p for p in reading.demo.processes() if "jupyterhub_service" in p.cmdline())
     service.kill()
+    page = reading.bob.at_server("GET", "rtc/join/another")
+    assert page.status_code == 503
+    assert "Collaboration pauses for a moment" in page.text
+    assert 'http-equiv="refresh"' in page.text
     await until(lambda: reading.link_of_bob() == "offline")
     at_bob.type_into(4, "[without a right]")
     await until(lambda: sources(reading.bob.file(reading.path))[4].startswith("[without a right]"))
@@ -153,6 +163,14 @@ async def test_after_removal_the_link_closes_and_the_copy_stays(reading):
     await until(lambda: reading.link_of_bob() == "live")
     reading.grant(None)
     await until(lambda: reading.link_of_bob() == "refused", timeout=20)
+    await until(lambda: at_bob.close_code == RELOAD, "his page is told")
+    assert "no longer shared" in at_bob.close_reason
+    assert reading.bob.status()["documents"][0]["ended"] == "removed"
+    page = reading.bob.at_server("GET", f"rtc/join/{reading.document_id}")
+    assert page.status_code == 403
+    assert "This document is no longer shared with you" in page.text
+    assert "lab/tree/Shared%20with%20me/" in page.text, "his copy is offered"
+    at_bob = await reading.bob.open(reading.path)
     before = at_bob.source(5)
     at_alice.type_into(5, "[after]")
     await asyncio.sleep(1.5)

@@ -127,8 +127,11 @@ async def test_a_killed_server_shows_its_owner_offline_within_a_minute(shared):
         return {person["username"]: person["is_online"] for person in session["participants"]}
 
     await until(lambda: online() == {"alice": True, "bob": True}, "both online", every=0.3)
+    at_bob.present("bob", user={"name": "bob", "username": "bob"})
+    await until(lambda: "bob" in at_alice.names(), "alice sees his cursor")
     killed = time.monotonic()
     server_of(shared.demo, "bob").kill()
+    await until(lambda: "bob" not in at_alice.names(), "his cursor vanishes")
     await until(lambda: online() == {"alice": True, "bob": False}, "bob is offline", timeout=60, every=0.3)
     assert time.monotonic() - killed < 60
     await at_alice.close()

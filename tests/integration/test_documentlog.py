@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import event, insert, select, update
 from support.yjs_client import until
 
-from jupyter_rtc_amprenta.core import logwriter, migrate, queries
+from jupyter_rtc_amprenta.core import logwriter, migrate, queries, queries_quick
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import (
@@ -41,6 +41,8 @@ from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 MakeDatabase = Callable[..., Database]
+# The two ways in which a log appends.
+APPENDS = (queries.append, queries_quick.append)
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])
@@ -138,7 +140,7 @@ async def test_each_update_is_told_its_own_position(log: DocumentLog) -> None:
 
 async def test_times_are_for_people_and_in_utc(log: DocumentLog) -> None:
     await log.append("a", b"x", 1)
-    (entry,) = (await log.read("a")).entries
+    (entry,) = (await log.read("a", whole=True)).entries
     assert entry.created_at.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - entry.created_at) < timedelta(seconds=10)
 
@@ -235,8 +237,13 @@ class LosesAnswers(Database):
     to_lose = 0
 
     async def run(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        answer = await super().run(function, *args, **kwargs)
-        if function is queries.append and self.to_lose:
+        return self._perhaps_lost(function, await super().run(function, *args, **kwargs))
+
+    async def run_one(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._perhaps_lost(function, await super().run_one(function, *args, **kwargs))
+
+    def _perhaps_lost(self, function: Any, answer: Any) -> Any:
+        if function in APPENDS and self.to_lose:
             self.to_lose -= 1
             raise DatabaseUnavailable("The answer was lost.")
         return answer
@@ -318,13 +325,20 @@ class RefusesAndBreaks(Database):
     to_break = 2
 
     async def run(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        if function is queries.append:
+        self._refuse_or_break(function, args)
+        return await super().run(function, *args, **kwargs)
+
+    async def run_one(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        self._refuse_or_break(function, args)
+        return await super().run_one(function, *args, **kwargs)
+
+    def _refuse_or_break(self, function: Any, args: Any) -> None:
+        if function in APPENDS:
             if len({pending.document_id for pending in args[0]}) > 1:
                 raise DatabaseError("Refused.")
             if self.to_break:
                 self.to_break -= 1
                 raise DatabaseUnavailable("Broken off.")
-        return await super().run(function, *args, **kwargs)
 
 
 async def test_an_outage_right_after_a_refusal_loses_nothing(make_database: MakeDatabase) -> None:
@@ -530,6 +544,46 @@ async def test_without_a_bound_nobody_waits(log: DocumentLog) -> None:
 # --- outages ---
 
 
+async def test_a_full_disk_is_failing_at_once_and_nothing_is_lost(
+    log: DocumentLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = log.database.run_one
+    if log.database.is_sqlite:
+        pages = await run(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
+        fill, free = f"PRAGMA max_page_count={pages}", "PRAGMA max_page_count=1000000"
+    else:
+        await run(
+            lambda c: c.exec_driver_sql(
+                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left' USING ERRCODE = '53100'; END $$"
+            )
+        )
+        fill = "CREATE TRIGGER full_disk BEFORE INSERT ON yjs_updates EXECUTE FUNCTION full_disk()"
+        free = "DROP TRIGGER full_disk ON yjs_updates"
+    await log.append("a", b"before", 1)
+    await run(lambda c: c.exec_driver_sql(fill) and None)
+    told = [log.append("a", bytes([number]) * 20_000, 1) for number in range(5)]
+    await until(lambda: log.state != "ok")
+    assert log.state == "failing" and "disk is full" in log.trouble
+    assert not any(committed.done() for committed in told)
+    assert payloads(await log.database.run_one(queries.read_history, "a")) == [b"before"]
+    await run(lambda c: c.exec_driver_sql(free) and None)
+    assert [await committed for committed in told] == [2, 3, 4, 5, 6]
+    assert (log.state, log.trouble) == ("ok", "")
+    assert payloads(await log.read("a")) == [b"before", *(bytes([number]) * 20_000 for number in range(5))]
+
+
+async def test_a_bound_that_is_reached_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    database = Database("postgresql://nobody@127.0.0.1:1/nothing")
+    log = DocumentLog(database, max_pending_bytes=100)
+    log.append("a", b"x" * 200, 1)
+    await until(lambda: log.state == "failing")
+    assert "nothing more is read from clients" in log.trouble
+    assert "nothing more is read from clients" in caplog.text
+    await log.stop(0.01)
+    database.close()
+
+
 async def test_a_database_that_is_away_degrades_and_then_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logwriter, "FAILING_AFTER_SECONDS", 0.3)
     database = Database("postgresql://nobody@127.0.0.1:1/nothing")
@@ -559,6 +613,8 @@ async def test_a_database_that_may_only_be_read_is_waited_for(database_url: str)
 
     def forbid(connection: Any) -> None:
         if forbidden:
+            # For what is one statement, and for what is a transaction.
+            connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
     event.listen(database.engine, "begin", forbid)

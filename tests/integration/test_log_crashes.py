@@ -66,7 +66,7 @@ def _with_database(url: str, die_at: int, work: Callable[[Database], None]) -> N
 def _now(url: str, keys: EncryptionKeys, document_id: str, until: int | None = None) -> tuple[str, int]:
     database = Database(url, threads=1)
     try:
-        history = database.call(queries_history.read_in_one_picture, document_id, until, keys)
+        history = database.call(queries_history.read_history, document_id, until, keys)
     finally:
         database.close()
     return text_of(history), history.seq

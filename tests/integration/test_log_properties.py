@@ -169,7 +169,7 @@ class LogMachine(RuleBasedStateMachine):
     def the_content_is_what_was_committed(self) -> None:
         for whole in (False, True):
             history = self.database.call(
-                queries_history.read_in_one_picture, self.document_id, None, self.keys, whole=whole
+                queries_history.read_history, self.document_id, None, self.keys, whole=whole
             )
             assert history.seq == self.seq
             assert text_of(history) == self.text
@@ -178,7 +178,7 @@ class LogMachine(RuleBasedStateMachine):
     def recorded_positions_are_readable(self) -> None:
         for position, text in self.recorded.items():
             history = self.database.call(
-                queries_history.read_in_one_picture, self.document_id, position, self.keys
+                queries_history.read_history, self.document_id, position, self.keys
             )
             assert text_of(history) == text
 

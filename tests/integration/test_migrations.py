@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg2
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
+from support.yjs_client import until
 
 from jupyter_rtc_amprenta.core import migrate
 from jupyter_rtc_amprenta.core.database import Database
+from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import ConfigurationError, SchemaMismatch
 from jupyter_rtc_amprenta.core.schema import metadata
 from jupyter_rtc_amprenta.core.schema_record import audit
@@ -99,6 +103,61 @@ async def test_a_failed_upgrade_leaves_nothing(database: Database, database_url:
     with pytest.raises(Exception, match="refused a statement"):
         migrate.upgrade(database_url)
     assert await database.run(_tables) == ["signing_keys"]
+
+
+async def test_what_old_documents_hold_is_counted_some_at_a_time(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_DOCUMENTS_AT_ONCE", 2)
+    await database.run(_empty)
+
+    def old_schema(connection: Connection) -> None:
+        config = migrate._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for number in range(5):
+            connection.execute(
+                text(
+                    "INSERT INTO yjs_documents (document_id, seq, created_at, updated_at) "
+                    "VALUES (:d, 2, now(), now())"
+                ),
+                {"d": f"d{number}"},
+            )
+            for seq in (1, 2):
+                connection.execute(
+                    text(
+                        "INSERT INTO yjs_updates "
+                        "(document_id, generation, seq, writer, writer_seq, payload, created_at) "
+                        "VALUES (:d, 1, :n, 'w', :n, :p, now())"
+                    ),
+                    {"d": f"d{number}", "n": seq, "p": b"x" * (number + 1)},
+                )
+
+    await database.run(old_schema)
+    assert migrate.upgrade(database_url) == NEWEST
+    sizes = text("SELECT tail_bytes FROM yjs_documents ORDER BY document_id")
+    assert await database.run(lambda c: list(c.execute(sizes).scalars())) == [2, 4, 6, 8, 10]
+    # What is appended meanwhile is not counted twice.
+    await DocumentLog(database).append("d0", b"more", 1)
+    assert migrate.upgrade(database_url) == NEWEST
+    assert await database.run(lambda c: list(c.execute(sizes).scalars())) == [6, 4, 6, 8, 10]
+
+
+async def test_a_table_in_use_is_not_waited_for_in_everybodys_way(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT_SECONDS", 0.1)
+    await database.run(_empty)
+    await database.run(lambda connection: connection.execute(text("CREATE TABLE alembic_version (version_num text)")))
+    reader = psycopg2.connect(database_url)
+    reader.cursor().execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+    with ThreadPoolExecutor(1) as threads:
+        upgrading = threads.submit(migrate.upgrade, database_url)
+        await until(lambda: "tried again" in caplog.text)
+        assert not upgrading.done()
+        reader.close()
+        assert upgrading.result(30) == NEWEST
+    assert await database.run(_differences) == []
 
 
 async def test_sqlite_is_not_migrated() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -132,6 +133,31 @@ async def test_unsaved_edits_of_a_history_that_is_dropped_are_kept_beside(world)
     await world.hub.start()
     await world.bob.start()
     await world.both_show("base\n")
+    assert world.kept_beside(world.bob) == ["typed base\n"]
+
+
+async def test_what_is_dropped_is_kept_beside_before_it_is_dropped(world, monkeypatch):
+    """bob's server dies between the two."""
+    await world.shared()
+    await world.hub.crash()
+    world.bob.room._save_delay = 600
+    world.bob.tab.type("typed ", 0)
+    await until(lambda: world.bob.room._document.get() == "typed base\n")
+    await world.bob.room.linked._store.log.flush()
+    await world.bob.crash()
+    await world.hub.give(DOCUMENT, "bob", "read-only")
+    await world.hub.start()
+    dying = asyncio.Event()
+
+    async def dies(*_: object) -> None:
+        dying.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("jupyter_rtc_amprenta.localstore.LocalStore.reset", dies)
+    starting = asyncio.ensure_future(world.bob.start())
+    await dying.wait()
+    await world.bob.crash()
+    await asyncio.wait([starting])
     assert world.kept_beside(world.bob) == ["typed base\n"]
 
 
@@ -286,7 +312,8 @@ async def test_row_13_a_save_that_was_cut_short(world, left):
     world.alice.tab.type("a longer ", 0)
     await world.alice_shows("a longer base\n")
     room = world.alice.room
-    await room.linked.intend_to_save("the digest of what follows")
+    async with room.saver._saving:  # its own save is done
+        await room.linked.record.intend_to_save("the digest of what follows")
     await world.alice.crash()
     world.alice.file.write_text(left)
     await world.alice.start()

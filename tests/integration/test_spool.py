@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from pathlib import Path
 
 import pytest
 from support.logs import Author, new_keys, text_of
+from support.yjs_client import until
 
 from jupyter_rtc_amprenta.core import queries
 from jupyter_rtc_amprenta.core.crypto import PLAIN, EncryptionKeys
@@ -110,6 +112,33 @@ async def test_a_record_that_was_cut_short_ends_it(tmp_path: Path) -> None:
         left = spool.left_by_others()
         assert [pending.payload for pending in left] == author.updates[: sum(end <= cut for end in ends)]
         spool.close(keep=False)
+
+
+async def test_on_a_full_disk_edits_wait_in_memory_and_are_spooled_once_there_is_room(tmp_path: Path) -> None:
+    away, author = Database(NOWHERE), Author()
+    log = _log(away, tmp_path)
+    log.append("d", author.write("first"), 1)
+    path = Path(log._writer._spool._file.name)
+    written = path.read_bytes  # called where nothing else waits
+    await until(lambda: written().count(b"\n") == 1)
+    assert log.state == "degraded"
+    before, (soft, hard) = written(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The next record fits in part; a process may write no file beyond this.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 50, hard))
+    try:
+        log.append("d", author.write("second"), 1)
+        await until(lambda: log.state == "failing")
+        assert "spool can't be written" in log.trouble
+        assert written() == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await until(lambda: written().count(b"\n") == 2)
+    await until(lambda: log.state == "degraded")
+    assert not await log.stop(0.01)
+    away.close()
+    next_one = Spool(tmp_path, PLAIN)
+    assert [pending.payload for pending in next_one.left_by_others()] == author.updates
+    next_one.close(keep=False)
 
 
 async def test_a_living_process_keeps_its_own(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +15,10 @@ from support.yjs_client import until
 from support.yjs_processes import Deployment
 
 from jupyter_rtc_amprenta.core import migrate
+from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.protocol import CloseCode
 from jupyter_rtc_amprenta.core.tokens import new_private_key
+from jupyter_rtc_amprenta.core.versions import Versions
 from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -134,3 +139,30 @@ async def test_the_access_log_names_user_document_and_code_and_never_a_token(dep
     assert "refused document=text_open code=4403" in server.log
     assert "close document=text_open user=alice code=4400" in server.log
     assert "token=" not in server.log and "eyJ" not in server.log
+
+
+async def test_a_version_that_is_restored_from_the_command_line_reaches_who_is_there(deployment, own_postgres):
+    (server,) = deployment.start()
+    await server.becomes(200)
+    environment = {"RTC_DATABASE_URL": own_postgres.url()}
+    async with deployment.client(server, "text_open") as one, deployment.client(server, "text_open") as two:
+        one.text.insert(0, "as it was")
+        await one.committed()
+        version = await Versions(DocumentLog(deployment.database)).create("text_open", "good", "alice")
+        two.text.insert(0, "spoilt, not ")
+        await two.committed()
+        said = await asyncio.to_thread(rtc, "restore-version", "text_open", version.version_id, **environment)
+        assert "text_open" in said
+        await until(lambda: str(one.text) == str(two.text) == "as it was", "nobody has reconnected")
+        one.text.insert(9, ", and on")
+        await one.committed()
+    assert deployment.stored("text_open") == "as it was, and on"
+    assert "Traceback" not in server.log
+
+
+def rtc(*arguments: str, **environment: str) -> str:
+    """What `jupyter-rtc` says."""
+    command = [sys.executable, "-m", "jupyter_rtc_amprenta.cli", *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
+from support.metrics import metric
 from support.yjs_client import until
 from support.yjs_processes import Deployment, Redis
 
@@ -53,11 +53,6 @@ async def deployment(tmp_path, own_postgres, redis) -> Iterator[Deployment]:
     deployment.stop()
 
 
-def metric(replica, name: str) -> float:
-    lines = requests.get(f"http://127.0.0.1:{replica.port}/metrics", timeout=10).text.splitlines()
-    return float(next(line.split()[1] for line in lines if line.startswith(name + " ")))
-
-
 async def test_two_replicas_are_one_server_with_edits_and_presence(deployment):
     first, second = deployment.replicas
     async with deployment.client(first, DOCUMENT) as alice, deployment.client(second, DOCUMENT, "bob") as bob:
@@ -67,7 +62,9 @@ async def test_two_replicas_are_one_server_with_edits_and_presence(deployment):
             await asyncio.sleep(0.005)
         await alice.committed()
         await bob.committed()
-        await until(lambda: str(alice.text) == str(bob.text) and "b49" in str(alice.text) and "a49" in str(bob.text))
+        await until(
+            lambda: str(alice.text) == str(bob.text) and "b49" in str(alice.text) and "a49" in str(bob.text)
+        )
         assert deployment.stored(DOCUMENT) == str(alice.text)
         alice.present("x", place="there")
         bob.present("x")
@@ -116,7 +113,9 @@ async def test_without_the_bus_both_sides_go_on_and_converge(deployment, redis, 
             await asyncio.sleep(0.02)
         await alice.committed()
         await bob.committed()
-        await until(lambda: str(alice.text) == str(bob.text) and "a19" in str(bob.text) and "b19" in str(alice.text))
+        await until(
+            lambda: str(alice.text) == str(bob.text) and "a19" in str(bob.text) and "b19" in str(alice.text)
+        )
         if redis is not None:
             assert (await first.becomes(503, down=["bus"]))["bus"] == "Redis does not answer."
             # A load balancer goes on sending people here, and nobody restarts a process that lives.

@@ -63,7 +63,6 @@ async def test_an_edit_that_hangs_in_the_air_is_asked_for_and_not_acknowledged_b
 
 async def test_what_hangs_in_the_air_of_one_who_left_does_not_fill_the_memory(yjs, monkeypatch):
     monkeypatch.setattr(yjs_gaps, "MOST_BYTES", 10_000)
-    monkeypatch.setattr("jupyterhub_service.yjs_room.MOST_BYTES", 10_000)
     document_id = await yjs.document()
     async with yjs.client(document_id) as honest:
         honest.text.insert(0, "truth")

@@ -12,6 +12,7 @@ from jupyter_rtc_amprenta.core.queries_audit import AuditFilter
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.settings import Settings, read
 from jupyter_rtc_amprenta.core.tokens import Keyring
+from jupyter_rtc_amprenta.core.volumes import SharedVolume
 from jupyterhub_service.admin import Admin
 from jupyterhub_service.auth import Identity
 from jupyterhub_service.bodies import DocumentBody, InviteBody, Page
@@ -24,6 +25,7 @@ from jupyterhub_service.jwts import Jwts
 from jupyterhub_service.links import Links
 from jupyterhub_service.participants import Participants
 from jupyterhub_service.presence import Presence
+from jupyterhub_service.volumes import VolumeDoor
 
 
 def person(name: str) -> Identity:
@@ -51,6 +53,11 @@ class KnownUsers:
     def __init__(self) -> None:
         self.names = {"alice": "", "bob": "Bob B.", "carol": ""}
         self.may_list = False
+        # Who is in which of the Hub's groups.
+        self.members: dict[str, list[str]] = {}
+
+    async def groups(self, username: str) -> list[str]:
+        return self.members.get(username, [])
 
     async def display_name(self, username: str) -> str | None:
         return self.names.get(username)
@@ -79,14 +86,15 @@ class Rtc:
     def over(cls, database: Database, keyring: Keyring) -> Rtc:
         """The rules as the service wires them."""
         settings = read({"YJS_SERVER_URL": "ws://yjs-server:1234"})
-        hub = KnownUsers()
+        hub: Any = KnownUsers()
+        door = VolumeDoor({"team": SharedVolume("team", "", ("team", "leads"))}, hub)
         return cls(
             database,
             settings,
             keyring,
-            Collaboration(database, settings, lambda: keyring),
+            Collaboration(database, settings, lambda: keyring, door),
             Participants(database, settings),
-            Invites(database, settings, hub, "/hub/"),  # type: ignore[arg-type]
+            Invites(database, settings, hub, "/hub/"),
             Links(database, settings, "/hub/"),
             Presence(database, settings),
             Admin(database, settings),

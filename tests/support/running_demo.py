@@ -18,7 +18,34 @@ from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
 from jupyter_rtc_amprenta.demo.processes import marked
 
 
-class RunningDemo:
+class HubUsers:
+    """A Hub with users, whose tokens are known.
+
+    Attributes:
+        ready: `hub_url`, and `users` by name, each with `token` and `server_url`.
+    """
+
+    ready: dict[str, Any]
+
+    def request(self, method: str, url: str, user: str, **options: Any) -> requests.Response:
+        """A request with a user's token; `url` is absolute, or a path of the Hub's API."""
+        if not url.startswith("http"):
+            url = f"{self.ready['hub_url']}/hub/api/{url}"
+        headers = {"Authorization": f"Bearer {self.ready['users'][user]['token']}"}
+        return requests.request(method, url, headers=headers, timeout=60, **options)
+
+    def start_server(self, user: str, seconds: float = 120) -> str:
+        """Starts the user's own server, waits until it is ready, and returns its URL."""
+        response = self.request("POST", f"users/{user}/server", user)
+        assert response.status_code in (201, 202), response.text
+        deadline = time.monotonic() + seconds
+        while not self.request("GET", f"users/{user}", user).json()["servers"].get("", {}).get("ready"):
+            assert time.monotonic() < deadline, f"{user}'s server is not ready after {seconds:g} s"
+            time.sleep(0.1)
+        return self.ready["users"][user]["server_url"]
+
+
+class RunningDemo(HubUsers):
     """The demo of one directory, which is started and stopped several times.
 
     Attributes:
@@ -98,20 +125,3 @@ class RunningDemo:
         for process in self.processes():
             process.kill()
         self.postgres.stop("immediate")
-
-    def request(self, method: str, url: str, user: str, **options: Any) -> requests.Response:
-        """A request with a user's token; `url` is absolute, or a path of the Hub's API."""
-        if not url.startswith("http"):
-            url = f"{self.ready['hub_url']}/hub/api/{url}"
-        headers = {"Authorization": f"Bearer {self.ready['users'][user]['token']}"}
-        return requests.request(method, url, headers=headers, timeout=60, **options)
-
-    def start_server(self, user: str, seconds: float = 120) -> str:
-        """Starts the user's own server, waits until it is ready, and returns its URL."""
-        response = self.request("POST", f"users/{user}/server", user)
-        assert response.status_code in (201, 202), response.text
-        deadline = time.monotonic() + seconds
-        while not self.request("GET", f"users/{user}", user).json()["servers"].get("", {}).get("ready"):
-            assert time.monotonic() < deadline, f"{user}'s server is not ready after {seconds:g} s"
-            time.sleep(0.1)
-        return self.ready["users"][user]["server_url"]

@@ -1,39 +1,44 @@
-"""A little Hub in one process: real rooms, links, local stores and files, a real Y.js server and PostgreSQL.
+"""A little Hub in one process: real rooms, links, local stores and files, real Y.js servers and PostgreSQL.
 
-Only the REST service is played (by `PlayedService`, over the real tables), and browsers are documents that sync
-with a room's. A server can crash between any two steps: all its tasks end at once, and its store is closed
-without a flush.
+Only the REST service is played (by `PlayedService`, over the real tables), and a browser's tab is a client that the
+room serves over a pipe instead of a socket. A server can crash between any two steps: all its tasks end at once, and
+its store is closed without a flush.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable
-from contextvars import Context, ContextVar, copy_context
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from jupyter_events import EventLogger
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from jupyter_server_fileid.manager import ArbitraryFileIdManager
 from jupyter_server_ydoc.loaders import FileLoader
 from jupyter_server_ydoc.utils import EVENTS_SCHEMA_PATH
-from jupyter_ydoc import YUnicode
-from pycrdt import Doc
+from support.tabs import Tab
+from support.yjs_client import until
 
 from jupyter_rtc_amprenta import joining
 from jupyter_rtc_amprenta.client import Credentials, Registration, ServiceClient
-from jupyter_rtc_amprenta.core import queries, queries_people, settings
+from jupyter_rtc_amprenta.core import queries, queries_participants, queries_people, settings
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.errors import ServiceError, ServiceUnavailable
 from jupyter_rtc_amprenta.core.queries_people import NewSession
 from jupyter_rtc_amprenta.core.schema import local_files
 from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
 from jupyter_rtc_amprenta.demo.ports import any_free_port
+from jupyter_rtc_amprenta.filewriting import guard_writes
 from jupyter_rtc_amprenta.homeid import read_home_id
 from jupyter_rtc_amprenta.localstore import LocalStore
+from jupyter_rtc_amprenta.mounts import Mounts
 from jupyter_rtc_amprenta.rooms import LinkedRoom, Linking
 from jupyterhub_service.yjs_server import YjsServer
 
@@ -47,11 +52,20 @@ class PlayedService(ServiceClient):
     """The Hub's service for one user, straight over its tables."""
 
     def __init__(self, hub: Hub, user: str) -> None:
-        super().__init__("http://played", f"ws://127.0.0.1:{hub.port}", "")
+        super().__init__("http://played", "", "")
         self._hub, self._user = hub, user
 
-    async def register(self, volume: str, room_id: str, kind: str, path: str, title: str) -> Registration:
-        new = NewSession(f"text_{self._user}", self._user, volume, room_id, kind, path, title)
+    def document_url(self, document_id: str) -> str:
+        """At one of the replicas, as a load balancer chooses it."""
+        self._yjs_url = f"ws://127.0.0.1:{self._hub.next_port()}"
+        return super().document_url(document_id)
+
+    async def register(
+        self, volume: str, room_id: str, kind: str, path: str, title: str, digest: str = ""
+    ) -> Registration:
+        new = NewSession(
+            f"{kind}_{self._user}{self._hub.tag}", self._user, volume, room_id, kind, path, title
+        )
         document_id = await self._hub.database.run(_register, new)
         return Registration(document_id, 1, "read-write")
 
@@ -61,7 +75,7 @@ class PlayedService(ServiceClient):
         rights = await self._hub.database.run(queries.document_rights, [document_id])
         permissions = rights.permissions.get((document_id, self._user))
         if permissions is None:
-            raise ServiceError("not a participant", 403)
+            raise ServiceError("not a participant", 403, "not_a_participant")
         generation = rights.generations[document_id]
         token = self._hub.keyring.document_token(
             self._user, document_id, permissions, generation, 600, f"{self._user}/"
@@ -78,51 +92,88 @@ def _register(connection: Any, new: NewSession) -> str:
 
 
 def _is_known(connection: Any, new: NewSession) -> bool:
-    return queries_people._session_of_file(connection, new) is not None
+    return queries_people.session_of_file(connection, new) is not None
 
 
-def _let_in(connection: Any, document_id: str, user: str) -> None:
-    queries_people.remember_user(connection, user)
-    queries_people.add_participant(connection, document_id, user, "read-write")
+def _give(connection: Any, document_id: str, user: str, permissions: str | None) -> None:
+    if permissions is None:
+        queries_participants.remove_participant(connection, document_id, user)
+    else:
+        queries_people.remember_user(connection, user)
+        queries_participants.add_participant(connection, document_id, user, permissions)
+        queries_participants.change_permissions(connection, document_id, user, permissions)
 
 
 class Hub:
-    """The Y.js server, which may crash, and what is shared by all servers."""
+    """The Y.js servers, each of which may crash, and what is shared by all servers.
 
-    def __init__(self, database_url: str) -> None:
-        self.database_url = database_url
+    Args:
+        database_url: of PostgreSQL.
+        replicas: how many Y.js servers there are.
+        tag: ends the ids of all documents, where several hubs have one database.
+    """
+
+    def __init__(self, database_url: str, replicas: int = 1, tag: str = "") -> None:
+        self.database_url, self.tag = database_url, tag
         self.database = Database(database_url)
         self.keyring = Keyring([new_private_key()])
-        self.port = any_free_port()
+        self.ports = [any_free_port() for _ in range(replicas)]
         self.tasks: dict[str, set[asyncio.Task[Any]]] = {}
-        self._yjs: YjsServer | None = None
+        self.settings: dict[str, Any] = {}
+        self._running: dict[int, YjsServer] = {}
+        self._turn = count()
         asyncio.get_running_loop().set_task_factory(self._make_task)
 
     @property
     def is_up(self) -> bool:
-        return self._yjs is not None
+        return bool(self._running)
 
-    async def start(self) -> None:
-        chosen = settings.read({}, yjs_server_host="127.0.0.1", yjs_server_port=self.port)
-        self._yjs = YjsServer(chosen, Database(self.database_url), lambda: self.keyring)
-        await self.run_in("yjs", self._yjs.start())
+    def next_port(self) -> int:
+        running = sorted(self._running) or [0]
+        return self.ports[running[next(self._turn) % len(running)]]
 
-    async def crash(self) -> None:
-        if self._yjs is not None:
-            yjs, self._yjs = self._yjs, None
+    def may_connect_to_write(self, user: str) -> bool:
+        """Whether there is a connection of the user's, at any replica, whose edits are taken."""
+        return any(
+            connection.claims.username == user and connection.claims.permissions == "read-write"
+            for yjs in self._running.values()
+            for _, connection in yjs.rooms.connections
+        )
+
+    async def start(self, replica: int = 0) -> None:
+        if replica not in self._running:
+            place = {"yjs_server_host": "127.0.0.1", "yjs_server_port": self.ports[replica]}
+            chosen = settings.read({}, **place, **self.settings)
+            self._running[replica] = YjsServer(chosen, Database(self.database_url), lambda: self.keyring)
+            await self.run_in(f"yjs{replica}", self._running[replica].start())
+
+    async def crash(self, replica: int = 0) -> None:
+        if (yjs := self._running.pop(replica, None)) is not None:
             yjs._server.stop()
-            self.end("yjs")
+            self.end(f"yjs{replica}")
             await yjs._server.close_all_connections()
             await asyncio.to_thread(yjs.database.close)
 
+    async def end_all(self) -> None:
+        for replica in list(self._running):
+            await self.crash(replica)
+        self.database.close()
+
+    async def give(self, document_id: str, user: str, permissions: str | None) -> None:
+        """Change what a user may do with a document; None: nothing."""
+        await self.database.run(_give, document_id, user, permissions)
+
     async def run_in(self, name: str, work: Any) -> Any:
         """Run in a part of the whole, which may crash."""
+        return await self.begin_in(name, work)
+
+    def begin_in(self, name: str, work: Any) -> asyncio.Task[Any]:
+        """As `run_in`, without waiting."""
         token = _RUNNING_IN.set(name)
         try:
-            task = asyncio.ensure_future(work)
+            return asyncio.ensure_future(work)
         finally:
             _RUNNING_IN.reset(token)
-        return await task
 
     def end(self, name: str) -> None:
         """All that runs in this part ends now."""
@@ -138,70 +189,52 @@ class Hub:
         return task
 
 
-class Tab:
-    """A browser's tab, which stays open whatever happens, and what it has typed."""
-
-    def __init__(self) -> None:
-        self.document = YUnicode(Doc())
-        self._subscriptions: list[Callable[[], None]] = []
-
-    @property
-    def doc(self) -> Doc:
-        return self.document.ydoc
-
-    @property
-    def text(self) -> str:
-        return self.document.get()
-
-    def type(self, text: str, at: int) -> None:
-        position = len(self.text[:at].encode())  # pycrdt counts bytes
-        with self.doc.transaction():
-            self.document._ysource.insert(position, text)
-            self.document._ystate["dirty"] = True
-
-    def connect(self, room: LinkedRoom, server: str) -> None:
-        # What the room does of it belongs to the server, and ends with it.
-        context = copy_context()
-        context.run(_RUNNING_IN.set, server)
-        context.run(room.ydoc.apply_update, self.doc.get_update(room.ydoc.get_state()))
-        self.doc.apply_update(room.ydoc.get_update(self.doc.get_state()))
-        self._pipe(self.doc, room.ydoc, context)
-        self._pipe(room.ydoc, self.doc, context)
-
-    def disconnect(self) -> None:
-        for stop in self._subscriptions:
-            stop()
-        self._subscriptions = []
-
-    def _pipe(self, source: Doc, target: Doc, context: Context) -> None:
-        loop = asyncio.get_running_loop()
-        subscription = source.observe(
-            lambda event: loop.call_soon(self._apply, target, event.update, context=context)
-        )
-        self._subscriptions.append(lambda: source.unobserve(subscription))
-
-    def _apply(self, target: Doc, update: bytes) -> None:
-        if self._subscriptions:
-            target.apply_update(update)
-
-
 class Server:
-    """One user's server, its file and its tab."""
+    """One user's server, its file and its tab.
 
-    def __init__(self, hub: Hub, user: str, home: Path) -> None:
-        self.hub, self.user, self.home = hub, user, home
-        self.tab = Tab()
-        self.path = "notes.txt"
+    Args:
+        hub: what it belongs to.
+        user: whose it is.
+        home: the folder of its files.
+        kind: of its file, `notebook` or `text`.
+    """
+
+    def __init__(self, hub: Hub, user: str, home: Path, kind: str = "text") -> None:
+        self.hub, self.user, self.home, self.kind = hub, user, home, kind
+        self.tab = Tab(kind)
+        self.path = "notes.ipynb" if kind == "notebook" else "notes.txt"
+        self.session = uuid4().hex
         self.room: LinkedRoom | None = None
-        self._store: LocalStore | None = None
+        self.linking: Linking | None = None
+        # Awaited before a tab reloads that comes back to another history.
+        self.before_reload: Callable[[], Awaitable[None]] | None = None
 
     @property
     def file(self) -> Path:
         return self.home / self.path
 
+    @property
+    def store_path(self) -> Path:
+        return self.home / ".jupyter" / "rtc_rooms.db"
+
+    def mounts(self) -> Mounts:
+        return Mounts(self.home, read_home_id(self.home), {}, True)
+
+    def client(self) -> PlayedService:
+        return PlayedService(self.hub, self.user)
+
+    @property
+    def is_running(self) -> bool:
+        return self.linking is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its document is open."""
+        return self.room is not None and self.room.ready and self.room._stopping is None
+
     async def forget_generation(self) -> None:
         """The local store knows no more that the Y.js server has accepted its history."""
-        store = LocalStore(self.home / ".jupyter" / "rtc_rooms.db")
+        store = self._new_store()
         await store.database.run(lambda c: c.execute(local_files.update().values(generation=0)))
         await store.close()
 
@@ -212,64 +245,110 @@ class Server:
         ids.delete(self.path)
         self.file.write_text(text)
 
-    def _file_ids(self) -> ArbitraryFileIdManager:
-        return ArbitraryFileIdManager(root_dir=str(self.home), db_path=str(self.home / ".ids.db"))
+    async def delete_file(self) -> None:
+        """In JupyterLab's file browser: as `RtcExtension._follow_files` is told."""
+        self._file_ids().delete(self.path)
+        self.file.unlink()
+        if self.room is not None:
+            await self.hub.run_in(self.user, self.room.file_deleted())
+        await self.linking.store.deleted(self.path)
+
+    def lose_store(self) -> None:
+        """While the server is stopped, the store is lost; the files are not."""
+        for path in (self.home / ".jupyter").glob("rtc_rooms.db*"):
+            path.unlink()
 
     def forget_tab(self) -> None:
         """The tab was closed, or has been reloaded: what it held is gone."""
         self.tab.disconnect()
-        self.tab = Tab()
+        self.tab = Tab(self.kind)
 
     async def start(self) -> None:
-        """The server starts, and the tab finds it."""
-        if self.room is None:
+        """The server starts, opens the document, and the tab finds it."""
+        if not self.is_open:
             await self.hub.run_in(self.user, self._open())
-            assert self.room is not None
-            self.tab.connect(self.room, self.user)
+        if not self.tab.is_connected:
+            if self.tab.must_reload or self.tab.session not in ("", self.session):
+                if self.before_reload is not None:
+                    await self.before_reload()
+                self.forget_tab()
+            self.tab.session = self.session
+            await self.tab.connect()
+            self.hub.begin_in(self.user, self.room.serve(self.tab.pipe))
+            await until(lambda: self.tab.synced.is_set() or not self.tab.is_connected)
 
     async def _open(self) -> None:
-        manager = AsyncLargeFileManager(root_dir=str(self.home))
-        ids = self._file_ids()
+        if self.linking is None:
+            self._boot()
+        manager, ids = self.linking.contents_manager(), self._file_ids()
         loader = FileLoader(ids.index(self.path), ids, manager, log, poll_interval=0.2)
-        self._store = LocalStore(self.home / ".jupyter" / "rtc_rooms.db")
         events = EventLogger()
         events.register_event_schema(EVENTS_SCHEMA_PATH)
-        linking = Linking(
+        room_class = type("Room", (LinkedRoom,), {"linking": self.linking})
+        form, kind = ("json", "notebook") if self.kind == "notebook" else ("text", "file")
+        room = room_class(
+            f"{form}:{kind}:{loader.file_id}", form, kind, loader, events, None, log, 0.05,
+            exception_handler=lambda error, _: True,
+        )  # fmt: skip
+        room.create_task(room.start())
+        await room.started.wait()
+        self.room = room
+        await room.initialize()
+
+    def _boot(self) -> None:
+        store, manager, ids = (
+            self._new_store(),
+            AsyncLargeFileManager(root_dir=str(self.home)),
+            self._file_ids(),
+        )
+        guard_writes(manager)
+        self.linking = Linking(
             settings=settings.read({}, open_timeout=2.0),
-            home_id=read_home_id(self.home),
-            store=self._store,
-            client=PlayedService(self.hub, self.user),
+            mounts=self.mounts(),
+            store=store,
+            client=self.client(),
             contents_manager=lambda: manager,
+            owner=self.user,
             on_clients=lambda: None,
+            on_moves=lambda: None,
             id_is_gone=lambda file_id: ids.get_path(file_id) is None,
             joining=asyncio.Lock(),
-            forget_tabs=lambda: None,
-            tabs_session=lambda: "",
+            forget_tabs=self._forget_tabs,
+            tabs_session=lambda: self.session,
+            follow_move=ids.move,
             delete_room=LinkedRoom.stop,
             rooms={},
         )
-        room_class = type("Room", (LinkedRoom,), {"linking": linking})
-        room = room_class(f"text:file:{loader.file_id}", "text", "file", loader, events, None, log, 0.05)
-        await room.initialize()
-        self.room = room
+        if store.is_new:
+            self._forget_tabs()
+
+    def _forget_tabs(self) -> None:
+        self.session = uuid4().hex
+
+    def _new_store(self) -> LocalStore:
+        return LocalStore(self.store_path)
+
+    def _file_ids(self) -> ArbitraryFileIdManager:
+        return ArbitraryFileIdManager(root_dir=str(self.home), db_path=str(self.home / ".ids.db"))
 
     async def stop(self) -> None:
         """Kindly."""
-        if self.room is not None:
+        if self.linking is not None:
+            room, linking, self.room, self.linking = self.room, self.linking, None, None
             self.tab.disconnect()
-            room, self.room = self.room, None
-            await self.hub.run_in(self.user, room.stop())
-            await self._store.close()
+            if room is not None:
+                await self.hub.run_in(self.user, room.stop())
+            await linking.store.close()
             self.hub.end(self.user)
 
     async def crash(self) -> None:
         """As `kill -9`: whatever was in the middle of something stays there."""
-        if self.room is not None:
+        if self.linking is not None:
+            linking, self.room, self.linking = self.linking, None, None
             self.tab.disconnect()
-            self.room = None
             self.hub.end(self.user)
             await asyncio.sleep(0)
-            await asyncio.to_thread(self._store.database.close)
+            await asyncio.to_thread(linking.store.database.close)
 
     def cut(self) -> None:
         """The connection to the Y.js server breaks."""
@@ -277,17 +356,22 @@ class Server:
             socket.close()
 
     async def join(self, document_id: str) -> None:
-        """The document is put among the files, as /rtc/join does."""
-        await self.hub.database.run(_let_in, document_id, self.user)
+        """The document is put among the files, as /rtc/join does; the user becomes a participant."""
+        await self.hub.give(document_id, self.user, "read-write")
+        await self.fetch(document_id)
+
+    async def fetch(self, document_id: str) -> None:
+        """As `join`, for who is a participant."""
         self.home.mkdir(exist_ok=True)
         state = await PlayedService(self.hub, self.user).state(document_id)
-        model = joining._model(state, "file")
-        self.file.write_text(model["content"])
+        file_type = "notebook" if self.kind == "notebook" else "file"
+        model = joining._model(state, file_type)
+        text = json.dumps(model["content"]) if self.kind == "notebook" else model["content"]
+        self.file.write_text(text)
         ids = self._file_ids()
-        store = LocalStore(self.home / ".jupyter" / "rtc_rooms.db")
+        store = self._new_store()
         described = {"document_id": document_id, "generation": 1, "permissions": "read-write"}
-        found = joining.digest(model["content"], "file")
-        await joining._remember(
-            store, f"text:file:{ids.index(self.path)}", self.path, described, state, found
-        )
+        found = joining.digest(model["content"], file_type)
+        room_id = f"{model['format']}:{file_type}:{ids.index(self.path)}"
+        await joining._remember(store, room_id, self.path, described, state, found)
         await store.close()

@@ -53,7 +53,7 @@ class YjsClient:
 
     async def __aenter__(self) -> YjsClient:
         await self.connect()
-        await asyncio.wait_for(self.synced.wait(), 15)
+        await asyncio.wait_for(self.synced.wait(), 60)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -63,6 +63,9 @@ class YjsClient:
         self._socket = await websocket_connect(
             HTTPRequest(self._url, headers=self._headers), max_message_size=2**30
         )
+        self._begin()
+
+    def _begin(self) -> None:
         self._reader = asyncio.create_task(self._read())
         self.send(protocol.encode_step_1(self.doc.get_state()))
 

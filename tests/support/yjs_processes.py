@@ -55,7 +55,7 @@ class YjsProcess:
         """The HTTP status of a path."""
         return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=10).status_code
 
-    async def becomes(self, expected: int, /, seconds: float = 30, **parts: Any) -> dict[str, Any]:
+    async def becomes(self, expected: int, /, seconds: float = 120, **parts: Any) -> dict[str, Any]:
         """Wait until `/health` has this HTTP status, and these parts."""
         deadline = time.monotonic() + seconds
         while True:

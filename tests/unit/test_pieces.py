@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, merge_updates
 
 from jupyter_rtc_amprenta.core import pieces
-from jupyter_rtc_amprenta.core.causal import clocks, is_complete
+from jupyter_rtc_amprenta.core.causal import apply, clocks, is_complete
 from jupyter_rtc_amprenta.core.errors import ProtocolError
 from jupyter_rtc_amprenta.core.pieces import Pieces
 
@@ -156,3 +156,22 @@ def test_a_value_of_any_length_lets_others_have_their_turn():
     doc = Doc({"state": Map({"key": list(range(20_000))})})
     cut = list(Pieces(doc.get_update(), {}))
     assert cut.count(b"") > 5
+
+
+@pytest.mark.parametrize("depth", [201, 30_000, 1_000_000])
+def test_a_value_that_is_nested_without_end_is_refused_and_ends_no_process(depth):
+    update = b"\x01\x01\x05\x00\x08\x01\x05state\x01" + b"\x75\x01" * depth + b"\x78\x00"
+    with pytest.raises(ProtocolError, match="nested"):
+        apply(Doc(), update)
+    with pytest.raises(ProtocolError, match="nested"):
+        list(Pieces(update, {}))
+
+
+def test_what_people_write_is_nested_less():
+    value: list = []
+    for _ in range(90):
+        value = [{"in": value}]
+    text = "u" * 1000
+    doc, again = Doc({"state": Map({"key": value[:1], "text": text})}), Doc()
+    apply(again, doc.get_update())
+    assert again.get("state", type=Map).to_py() == {"key": value[:1], "text": text}

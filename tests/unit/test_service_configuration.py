@@ -118,9 +118,8 @@ def test_a_spawner_class_of_its_own_section_is_extended_too() -> None:
     c.LocalProcessSpawner.environment = {"API_URL": "http://host.docker.internal:8000"}
     c.LocalProcessSpawner.server_token_scopes = ["users:activity!user"]
     server = spawner(configured(c))
-    assert set(server.environment) == {
-        "API_URL", "RTC_API_URL", "RTC_PAGE_URL", "JUPYTER_COLLABORATION_YJS_URL",
-    }  # fmt: skip
+    ours = {"RTC_API_URL", "RTC_PAGE_URL", "JUPYTER_COLLABORATION_YJS_URL"}
+    assert set(server.environment) == {"API_URL", *ours}
     assert server.server_token_scopes == ["users:activity!user", ACCESS, "access:servers!server"]
 
 

@@ -20,7 +20,7 @@ from jupyter_ydoc import YNotebook, YUnicode
 from pycrdt import Doc, Map, Text
 
 from jupyter_rtc_amprenta.core.protocol import read_uint
-from jupyter_rtc_amprenta.rooms import _per_server
+from jupyter_rtc_amprenta.perserver import per_server
 from jupyter_rtc_amprenta.splitdoc import PER_SERVER_KEYS, SplitDocument
 
 pytestmark = pytest.mark.anyio
@@ -218,7 +218,7 @@ class Server:
         self.room: Doc = Doc()
         self.split = SplitDocument(self.room, self._keep_shared, self._keep_side)
         # As other extensions get it: `get_document(copy=False)`.
-        self.document = _per_server(kind)(self.room)
+        self.document = per_server(kind)(self.room)
         self.document.keep = self.split.keep
         self.document.may_write = lambda: True
         self.split.load([], self.store.side)

@@ -27,11 +27,13 @@ from jupyter_server.auth.utils import HTTP_METHOD_TO_AUTH_ACTION
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.extension.manager import ExtensionManager
+from jupyter_server.services.api.handlers import IdentityHandler
 from jupyter_server.services.contents.filemanager import AsyncFileContentsManager, FileContentsManager
 from jupyter_server_ydoc.app import YDocExtension
 from jupyter_server_ydoc.handlers import DocSessionHandler, TimelineHandler, YDocWebSocketHandler
 from jupyter_server_ydoc.loaders import FileLoader
 from jupyter_server_ydoc.rooms import DocumentRoom
+from jupyter_server_ydoc.stores import SQLiteYStore
 from jupyter_server_ydoc.test_utils import FakeEventLogger, FakeFileIDManager
 from jupyter_server_ydoc.utils import (
     LogLevel,
@@ -42,11 +44,12 @@ from jupyter_server_ydoc.utils import (
 from jupyter_server_ydoc.websocketserver import JupyterWebsocketServer
 from jupyter_ydoc import YNotebook, YUnicode, ydocs
 from jupyter_ydoc.ybasedoc import YBaseDoc
+from jupyterlab_server.handlers import LabHandler
+from notebook.app import NotebookBaseHandler
 from pycrdt import Awareness, Doc, Map, Text, YMessageType, create_update_message, merge_updates
 from pycrdt.store import BaseYStore, YDocNotFound
-from pycrdt.websocket import YRoom
+from pycrdt.websocket import WebsocketServer, YRoom
 
-from jupyter_rtc_amprenta import rooms as our_rooms
 from jupyter_rtc_amprenta import upstream
 from jupyter_rtc_amprenta.core.protocol import EMPTY_UPDATE
 from jupyter_rtc_amprenta.rooms import LinkedRoom
@@ -190,6 +193,25 @@ def test_the_handler_of_rooms_is_taken_from_the_modules_global_name() -> None:
     )
 
 
+def test_pages_are_told_of_what_comes_into_a_room_as_the_servers_own() -> None:
+    """`panel.py` tells JupyterLab's list of who is on other servers so."""
+    source = inspect.getsource(YRoom.send_server_awareness)
+    require('changes[1] != "local"' in source, "YRoom passes on other origins than 'local'; panel.py")
+    prepare = inspect.getsource(YDocWebSocketHandler.prepare)
+    require("TransientRoom(" in prepare, "there is no TransientRoom for the global awareness; panel.py")
+    awareness = Awareness(Doc())
+    awareness.set_local_state({})
+    require("lastUpdated" in awareness.meta[awareness.client_id], "Awareness.meta has no lastUpdated; last_of")
+
+
+def test_jupyter_lab_and_notebook_ask_a_hook_what_their_pages_leave_out() -> None:
+    """`frontend.hide_share_button` is one."""
+    for handler in (LabHandler, NotebookBaseHandler):
+        names = names_in(handler.get_page_config) | set(inspect.unwrap(handler.get_page_config).__code__.co_consts)
+        require("page_config_hook" in names, f"{handler.__name__} asks no page_config_hook; hide_share_button")
+    require("identity_model" in names_in(IdentityHandler.get), "/api/me asks no identity_model; give_colours")
+
+
 def test_a_handler_makes_its_room_in_prepare_where_strangers_are_sent_away_first() -> None:
     prepare = YDocWebSocketHandler.prepare
     require(
@@ -213,7 +235,7 @@ def test_a_handler_makes_its_room_in_prepare_where_strangers_are_sent_away_first
 def test_our_room_stands_where_upstreams_stood_and_is_taken_away_again() -> None:
     linking: Any = SimpleNamespace()
     try:
-        upstream.link_rooms(linking)
+        upstream.link_rooms(linking, SQLiteYStore)
         for module in (jupyter_server_ydoc.app, jupyter_server_ydoc.handlers):
             assert issubclass(module.DocumentRoom, LinkedRoom) and module.DocumentRoom.linking is linking
         assert issubclass(jupyter_server_ydoc.app.YDocWebSocketHandler, YDocWebSocketHandler)
@@ -272,6 +294,14 @@ def test_nothing_else_is_overridden_unknowingly() -> None:
     ours = {name for name, value in vars(LinkedRoom).items() if callable(value) and not name.startswith("__")}
     overridden = {name for name in ours if hasattr(DocumentRoom, name)}
     assert overridden == set(OVERRIDDEN), "pin what LinkedRoom overrides in OVERRIDDEN"
+
+
+@pytest.mark.anyio
+async def test_a_room_runs_in_start_until_it_is_stopped(room: DocumentRoom) -> None:
+    require(inspect.iscoroutinefunction(DocumentRoom.start), "YRoom.start; SeparateRoom overrides it")
+    require(not room._stopped.is_set(), "YRoom._stopped; SeparateRoom asks it whether the room has ended")
+    users = names_in(WebsocketServer.start_room)
+    require({"_task_group", "start"} <= users, "rooms are not started in the server's task group any more")
 
 
 @pytest.mark.parametrize(
@@ -627,6 +657,21 @@ def test_a_contents_manager_finds_a_free_name_and_can_be_wrapped(
     require(made.get is wrapped, "a contents manager's get can't be replaced; readonly.py wraps it")
 
 
+@pytest.mark.parametrize("contents_manager", [FileContentsManager, AsyncFileContentsManager])
+def test_a_contents_manager_writes_through_a_method_that_can_be_wrapped(
+    contents_manager: Any, tmp_path: Path
+) -> None:
+    made = contents_manager(root_dir=str(tmp_path))
+    for method in (made._save_file, made._save_notebook):
+        require("atomic_writing" in names_in(method), f"{method.__name__} does not write through atomic_writing")
+    require_parameters(made._get_os_path, "path", "FileSaver._os_path")
+    require_parameters(made.perm_to_403, "[os_path]", "filewriting.py")
+    require(made._get_os_path("a/b.txt") == str(tmp_path / "a" / "b.txt"), "_get_os_path; filewriting.py compares it")
+    require(made.hash_algorithm == "sha256", "contents_manager.hash_algorithm; filewriting.py hashes with it")
+    loader = FileLoader("1", FakeFileIDManager({"1": "a.txt"}), made)
+    require(hasattr(loader, "_poll_interval"), "FileLoader._poll_interval; FileSaver looks as often")
+
+
 # --- documents ---
 
 
@@ -646,7 +691,7 @@ def test_document_classes_are_known_by_type() -> None:
         ydocs.get("file") is not None and ydocs.get("notebook") is YNotebook, "jupyter_ydoc.ydocs; linked.py"
     )
     for name, cls in ydocs.items():
-        require(issubclass(cls, YBaseDoc), f"ydocs[{name!r}] is no YBaseDoc; rooms._per_server extends it")
+        require(issubclass(cls, YBaseDoc), f"ydocs[{name!r}] is no YBaseDoc; perserver.per_server extends it")
 
 
 @pytest.mark.parametrize("name", ["path", "hash", "dirty"])
@@ -839,4 +884,4 @@ def test_extensions_are_loaded_in_the_order_of_their_names_so_that_ours_comes_fi
 
 
 def test_this_file_looks_at_our_rooms_as_they_are() -> None:
-    assert our_rooms.DocumentRoom is DocumentRoom
+    assert issubclass(LinkedRoom, DocumentRoom)

@@ -11,6 +11,8 @@ import * as Y from 'yjs'
 const { WebsocketProvider } = await import(process.argv[2])
 const doc = new Y.Doc()
 const seen = []
+const echoes = []
+const ECHO = 102
 let provider
 
 /** What lies at a path: the name of a root type, then keys and indexes. */
@@ -23,6 +25,8 @@ function at ([root, ...path]) {
 const commands = {
   connect ({ url, room, token }) {
     provider = new WebsocketProvider(url, room, doc, { params: { token }, WebSocketPolyfill: WebSocket })
+    // As y-sweet's client does it: a message of its own type, which the server sends back once all before it is saved.
+    provider.messageHandlers[ECHO] = (_, decoder) => echoes.push(decoder.arr.at(-1))
     provider.on('status', ({ status }) => seen.push(status))
     provider.on('synced', state => seen.push(state ? 'synced' : 'not synced'))
     // 1.x and 2.x tell of a close of their own making with nothing.
@@ -48,6 +52,9 @@ const commands = {
   pending: () => [doc.store.pendingStructs, doc.store.pendingDs].filter(one => one !== null).length,
   present: ({ state }) => provider.awareness.setLocalState(state),
   others: () => [...provider.awareness.getStates()].filter(([id]) => id !== doc.clientID).map(([, state]) => state),
+  // The sync status: whether what was sent before this is saved.
+  ask: ({ number }) => provider.ws.send(new Uint8Array([ECHO, number])),
+  echoes: () => echoes,
   seen: () => seen,
   synced: () => provider.synced,
   wantsToConnect: () => provider.shouldConnect,

@@ -26,10 +26,6 @@ def upgrade() -> None:
     for table in ("yjs_updates", "yjs_snapshots"):
         op.add_column(table, sa.Column("key_id", sa.String(64)))
     op.add_column("yjs_updates", sa.Column("metadata", sa.LargeBinary))
-    op.execute(
-        "UPDATE yjs_documents d SET tail_bytes = (SELECT COALESCE(SUM(LENGTH(u.payload)), 0) FROM yjs_updates u "
-        "WHERE u.document_id = d.document_id AND u.generation = d.generation)"
-    )
     _create_writers()
     _create_versions()
 
