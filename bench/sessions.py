@@ -69,7 +69,7 @@ def fill(connection: Connection, count: int, people: int) -> None:
             for one, name in pairs
         ],
     )
-    here = {"connections": 1, "place": "cell 3", "last_seen": time_}
+    here = {"connections": 1, "place": "cell 3", "last_seen": time_, "last_active": time_}
     connection.execute(
         insert(presence),
         [here | {"document_id": one, "username": name, "server": f"{name}/"} for one, name in pairs],

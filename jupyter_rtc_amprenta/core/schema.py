@@ -30,6 +30,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    func,
     inspect,
     true,
 )
@@ -314,8 +315,9 @@ presence = Table(
     Column("connections", Integer, nullable=False),
     Column("place", Text),
     Column("last_seen", UtcDateTime, nullable=False),
-    # When the user last came, moved or edited: who is here and has not for long is idle.
-    Column("last_active", UtcDateTime, nullable=False),
+    # When the user last came, moved or edited: who is here and has not for long is idle. The default is for a replica
+    # of before, which does not know the column.
+    Column("last_active", UtcDateTime, nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("document_id", "username", "server", name="pk_presence"),
 )
 # A report replaces all that its server said before.

@@ -30,9 +30,12 @@ def upgrade() -> None:
     )
     op.add_column("users", _time("checked_at"))
     op.add_column("users", _time("gone_at"))
-    op.add_column("presence", _time("last_active"))
+    # The default is for replicas of before, which do not know the column.
+    op.add_column(
+        "presence",
+        sa.Column("last_active", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    )
     op.execute("UPDATE presence SET last_active = last_seen")
-    op.alter_column("presence", "last_active", nullable=False)
 
 
 def downgrade() -> None:
