@@ -26,7 +26,6 @@ from .database import Database
 from .errors import BackupError, EncryptionError
 from .migrate import require_current
 from .queries_backup import GENERAL, OF_DOCUMENT
-from .queries_history import begin_reading
 from .schema import now, yjs_documents
 
 # Called with (documents that are done, how many there are).
@@ -101,7 +100,7 @@ def reading(path: Path, keys: EncryptionKeys) -> Iterator[RecordReader]:
 def _dump(
     connection: Connection, file: BinaryIO, keys: EncryptionKeys, without: Collection[str], progress: Progress
 ) -> None:
-    begin_reading(connection)
+    queries_backup.begin_reading(connection)
     counts = queries_backup.counts(connection)
     described = {"created_at": now().isoformat(), "schema": require_current(connection)} | counts
     out = _Records(BackupWriter(file, described, keys))

@@ -60,6 +60,11 @@ _MOST_STEPS = 2**31
 # --- reading ---------------------------------------------------------------------------------------------------
 
 
+def begin_reading(connection: Connection) -> None:
+    """Before anything else in a transaction: all its statements see one state of the database."""
+    connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+
+
 def counts(connection: Connection) -> dict[str, int]:
     """How many documents there are, and the id of the newest event that was ever told."""
     documents = connection.execute(select(func.count()).select_from(yjs_documents)).scalar_one()
