@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from support.running_demo import RunningDemo
+
+# Where several files run beside each other, a page takes longer than the five seconds that Playwright waits.
+expect.set_options(timeout=30_000)
 
 FLAGS = [
     "--disable-gpu",

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(3
 NAME = "Enzyme.ipynb"
 # A user's kernel starts, and JupyterLab loads, within these on a busy machine with two cores.
 SLOW = 60_000
-SOON = 15_000
+SOON = 45_000
 
 
 class Window:
@@ -170,7 +170,7 @@ def look(request: pytest.FixtureRequest, screenshots: Path, alice: Window, bob: 
             window.page.screenshot(path=screenshots / f"{request.node.name}-{window.person.name}.png")
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 15) -> None:
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 45) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"

@@ -96,14 +96,14 @@ class JavaScriptClient:
         assert self._process.stdout is not None
         async with self._turn:
             self._process.stdin.write(json.dumps({"do": command, **arguments}).encode() + b"\n")
-            line = await asyncio.wait_for(self._process.stdout.readline(), 15)
+            line = await asyncio.wait_for(self._process.stdout.readline(), 45)
         assert line, f"the client ended with {self._process.returncode}"
         answer = json.loads(line)
         assert "error" not in answer, answer["error"]
         return answer["is"]
 
     async def until(
-        self, command: str, wanted: Callable[[Any], Any], timeout: float = 15, **arguments: Any
+        self, command: str, wanted: Callable[[Any], Any], timeout: float = 45, **arguments: Any
     ) -> Any:
         """Ask again and again, until the answer is as wanted."""
         deadline = time.monotonic() + timeout
@@ -456,7 +456,7 @@ async def test_clients_of_all_ages_catch_up_after_the_server_was_killed(
 
 async def all_alike(clients: dict[str, JavaScriptClient]) -> str:
     """Wait until all have the same text, and give it."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 45
     while len(texts := {await client("read", path=["source"]) for client in clients.values()}) > 1:
         assert time.monotonic() < deadline, f"they differ: {texts}"
         await asyncio.sleep(0.05)

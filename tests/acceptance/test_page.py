@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(3
 SLOW = 90_000
 CODE = ".jp-Notebook .jp-CodeCell .cm-content"
 # What another person does is shown within this.
-SOON = 15_000
+SOON = 45_000
 # A response's status, which tests that are about refusals bring about, is no fault of the page.
 _STATUS = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
 

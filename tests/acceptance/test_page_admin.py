@@ -23,7 +23,7 @@ from support.stub_hub import StubHub
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(300)]
 
-SOON = 15_000
+SOON = 45_000
 TITLE = "Titration of <b>acid</b>"
 LABEL = "Before <i>the</i> review"
 LOOKS: dict[str, dict[str, Any]] = {

@@ -99,7 +99,8 @@ class Containers(HubUsers):
     def localised(self, text: str) -> str:
         """The same text, with the network's names and ports as they are here."""
         names = "|".join(sorted(self.services, key=len, reverse=True))
-        return re.sub(rf"\b({names}):(\d+)\b", lambda m: f"127.0.0.1:{self.port(m[1], m[2])}", text)
+        # Not within an image's name, such as amprenta-singleuser:0.1.0.
+        return re.sub(rf"(?<![\w.-])({names}):(\d+)\b", lambda m: f"127.0.0.1:{self.port(m[1], m[2])}", text)
 
     def variables(self, service: str) -> dict[str, str]:
         """The environment of a service's process: the image's and Compose's, and nothing else."""

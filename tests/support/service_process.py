@@ -36,7 +36,7 @@ class Service:
             stderr=self._log,
         )
 
-    def health(self, status: int, seconds: float = 20) -> dict[str, Any]:
+    def health(self, status: int, seconds: float = 60) -> dict[str, Any]:
         """Wait until /health answers with this status."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -17,7 +17,7 @@ from jupyter_rtc_amprenta.core.protocol import ClientState, MessageType, SyncTyp
 
 
 async def until(
-    condition: Callable[[], Any], what: str = "", timeout: float = 15.0, every: float = 0.02
+    condition: Callable[[], Any], what: str = "", timeout: float = 30.0, every: float = 0.02
 ) -> Any:
     """Wait until a condition holds, and give what it gave; one that asks the API is not tried too often (`every`)."""
     deadline = time.monotonic() + timeout
@@ -83,7 +83,7 @@ class YjsClient:
             sent = asyncio.ensure_future(self._socket.write_message(message, binary=True))
             sent.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    async def committed(self, timeout: float = 15.0) -> None:
+    async def committed(self, timeout: float = 30.0) -> None:
         """Wait until all that was sent so far is acknowledged."""
         number = str(time.monotonic_ns()).encode()
         self.send(protocol.encode_echo(number))
