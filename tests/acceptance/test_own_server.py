@@ -38,7 +38,7 @@ class Sharing:
 
     def __init__(self, demo: RunningDemo) -> None:
         self.alice, self.bob = Person(demo, "alice"), Person(demo, "bob")
-        self.shared: dict[str, tuple[str, str]] = {}
+        self.service_url = demo.ready["service_url"]
 
     def document(self, person: Person, path: str) -> dict[str, Any]:
         """What the person's server says of an open file."""
@@ -135,7 +135,8 @@ async def test_pages_say_what_to_do(sharing: Sharing) -> None:
     page = sharing.bob.at_server("GET", f"rtc/join/{document_id}")
     assert page.status_code == 403
     assert "You do not take part in this document yet" in page.text
-    assert f'href="/services/rtc/sessions/{document_id}"' in page.text
+    session = f"{sharing.service_url}/sessions/{document_id}"
+    assert f'href="{session}"' in page.text
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert sharing.bob.at_server("GET", "rtc/join/%3Cscript%3E").status_code == 404
     assert "<script>" not in sharing.bob.at_server("GET", "rtc/join/%3Cscript%3E").text
