@@ -60,7 +60,7 @@ class StockServer:
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(90)
 
     def _answers(self) -> bool:
         try:
