@@ -1,15 +1,16 @@
-"""What a server writes into the map `state` of a document of its own: seen by its own browsers alone (rule 10)."""
+"""What a server says of a document of its own, to its own browsers alone (rule 10)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
 
 
 def per_server(base: type[YBaseDoc]) -> type[YBaseDoc]:
-    """The document class whose server-written keys of the map `state` obey rule 10."""
+    """The document class whose server-written keys of the map `state` obey rule 10, with one version for all types."""
     return type(f"Linked{base.__name__}", (_PerServerState, base), {})
 
 
@@ -18,6 +19,12 @@ class _PerServerState(YBaseDoc):
 
     keep: Callable[[str, Any], None]
     may_write: Callable[[], bool]
+
+    @property
+    def version(self) -> str:
+        """All types' versions. Upstream keeps one version for each session, that of the document opened last: after a
+        text was opened, a notebook's tab that came back to a restarted server would be asked to reload."""
+        return " ".join(sorted(f"{name}={kind().version}" for name, kind in YDOCS.items()))
 
     @property
     def path(self) -> str | None:

@@ -52,6 +52,7 @@ from pycrdt.websocket import WebsocketServer, YRoom
 
 from jupyter_rtc_amprenta import upstream
 from jupyter_rtc_amprenta.core.protocol import EMPTY_UPDATE
+from jupyter_rtc_amprenta.perserver import per_server
 from jupyter_rtc_amprenta.rooms import LinkedRoom
 from jupyter_rtc_amprenta.splitdoc import PER_SERVER_KEYS
 
@@ -483,6 +484,25 @@ async def test_a_tab_that_was_forgotten_is_asked_to_reload_when_it_comes_back(
     assert upstream.tabs_session() != old
     forgotten = check_session_compatibility(root, old, installed, session_store_path=kept)
     assert forgotten == (True, "unknown_session"), "a tab of before forget_tabs comes back silently"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("document", "expected"), [(per_server, (False, "")), (None, (True, "version_mismatch"))])
+async def test_a_tab_comes_back_silently_whatever_type_of_document_was_opened_last(
+    tmp_path: Path, document: Any, expected: tuple[bool, str]
+) -> None:
+    """Upstream keeps the version of the document opened last for the whole session; ours is one for all types."""
+    kept, root, installed = str(tmp_path / "tabs.json"), str(tmp_path), version("jupyter-server-ydoc")
+    classes = [YNotebook, YUnicode] if document is None else [per_server(YNotebook), per_server(YUnicode)]
+    notebook, text = (kind().version for kind in classes)
+    for opened in (notebook, text):
+        await save_current_session(
+            root, "before", installed, asyncio.Lock(), document_version=opened, session_store_path=kept
+        )
+    found = check_session_compatibility(
+        root, "before", installed, current_document_version=notebook, session_store_path=kept
+    )
+    assert found == expected
 
 
 def test_where_sessions_are_kept_is_an_option_that_is_read_late() -> None:
