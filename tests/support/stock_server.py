@@ -60,7 +60,12 @@ class StockServer:
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(90)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            # It can hang as it ends; what it has saved is saved.
+            self._process.kill()
+            self._process.wait()
 
     def _answers(self) -> bool:
         try:
