@@ -57,6 +57,8 @@ async def test_a_copy_is_marked_when_it_is_closed_and_no_longer_when_it_is_share
     await shared.remove_bob()
     await until(lambda: shared.bob.room.linked.file.ended == "removed", "bob's server knows")
     assert shared.bob.room.linked.status()["ended"] == "removed"
+    await until(lambda: shared.bob.tab.must_reload, "his page is told")
+    await shared.bob.start()
     shared.bob.tab.type("mine ", 0)
     await until(lambda: shared.bob.file.read_text() == "mine base\n", "the copy is his to change")
     await shared.bob.stop()

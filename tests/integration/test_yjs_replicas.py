@@ -153,6 +153,12 @@ async def test_without_postgresql_acknowledgements_wait_and_nothing_is_lost(depl
     assert all(word in str(bob.text) for word in ("before", "during", "also"))
 
 
+_END_WHO_WAITS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
 async def test_what_a_dead_replica_told_and_did_not_commit_is_appended_by_who_holds_it(
     deployment, redis, own_postgres
 ):
@@ -171,6 +177,8 @@ async def test_what_a_dead_replica_told_and_did_not_commit_is_appended_by_who_ho
                 alice.text.insert(0, "orphan ")
                 await until(lambda: str(bob.text) == "orphan base ")
                 first.kill()
+                # Its statement is at PostgreSQL already, which would finish it without its client.
+                connection.exec_driver_sql(_END_WHO_WAITS)
                 bob.text.insert(0, "child ")
         # Bob's edit builds on the orphan, so it is acknowledged only when that is in the log too.
         await bob.committed(timeout=30)
