@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from pycrdt import Doc
 
@@ -15,7 +13,7 @@ from .core.errors import HistoryCompacted
 from .core.merge import merge_update
 from .core.protocol import EMPTY_UPDATE
 from .core.queries_files import Shown
-from .filerecord import FileContent, FileRecord
+from .filerecord import FileContent, FileRecord, content_of
 from .splitdoc import SplitDocument
 
 
@@ -26,20 +24,12 @@ class AgreedRecord:
         record: what this server knows.
         agreement: what all of them do.
         split: the document.
-        content_of: gives the content of the document that updates make.
     """
 
-    def __init__(
-        self,
-        record: FileRecord,
-        agreement: Agreement,
-        split: SplitDocument,
-        content_of: Callable[[list[bytes]], Any],
-    ) -> None:
+    def __init__(self, record: FileRecord, agreement: Agreement, split: SplitDocument) -> None:
         self.agreement = agreement
         self._record = record
         self._split = split
-        self._content_of = content_of
 
     def knows(self, found: str) -> bool:
         """Whether the file may hold this without that anybody has changed it outside."""
@@ -85,7 +75,7 @@ class AgreedRecord:
         if len({shown.digest for shown in self.agreement.contents}) < 2:
             return False
         state = await self._state_of(self.agreement.contents[0], file_type)
-        return state is not None and written(self._content_of([state]), file_type).startswith(text)
+        return state is not None and written(content_of([state], file_type), file_type).startswith(text)
 
     def _file_may_hold(self) -> list[Shown]:
         """What one of the servers wrote or took in; where nobody has told anything yet, what this one did."""
@@ -103,6 +93,6 @@ class AgreedRecord:
         if shown.snapshot is not None:
             candidates.append(state_at(shown.snapshot, await self._record.history()))
         for state in candidates:
-            if state is not None and digest(self._content_of([state]), file_type) == shown.digest:
+            if state is not None and digest(content_of([state], file_type), file_type) == shown.digest:
                 return state
         return None

@@ -15,16 +15,14 @@ from contextlib import suppress
 from typing import Any
 
 from jupyter_server.utils import ensure_async
-from jupyter_server_ydoc.utils import OutOfBandChanges
 from tornado.web import HTTPError
 
 from .agreedrecord import AgreedRecord
 from .agreement import Agreement
-from .core.content import digest, without_trust
+from .core.content import digest
 from .core.errors import FileChanged, FileHeld, ServiceError, ServiceUnavailable
 from .filerecord import FileContent, FileVerdict
-from .filesaver import FileSaver
-from .filewriting import FileChanged as FileChangedMeanwhile
+from .filesaver import FileSaver, SaveOutcome
 from .filewriting import Writing
 
 log = logging.getLogger(__name__)
@@ -125,40 +123,21 @@ class AgreedFileSaver(FileSaver):
         return await self._write_claimed(agreed.agreement, content, content_digest)
 
     async def _write_claimed(self, agreement: Agreement, content: Any, content_digest: str) -> bool:
-        """Write what was claimed, unless the lease is ending; see `FileSaver._try_to_save`.
+        """Write what was claimed, unless the lease is ending; see `FileSaver._write_intended`.
 
         Returns:
             False if the file was changed outside, before or since: that must be looked at first.
         """
-        record = self._linked.record
-        if not record.vouches:
-            content = without_trust(content, self._type)
-        writing = Writing(self._file.path, self._hash)
-        try:
-            if not agreement.may_write:
-                raise OutOfBandChanges
-            saved = await self._write({"format": self._format, "type": self._type, "content": content}, writing)
-        except (OutOfBandChanges, FileChangedMeanwhile):
-            await record.withdraw_intent()
+        if not agreement.may_write:
+            await self._linked.record.withdraw_intent()
             return False
-        finally:
-            self._hash = writing.written or self._hash
-            self._signature = writing.signature or self._signature
-        if saved is None:
-            log.warning("%s is not writable: its document is kept, its file is not.", self._file.path)
-            return True
-        await record.saved()
-        agreement.wrote()
-        self._confirm_later(agreement)
-        self._found, self._is_recorded = content_digest, True
-        if writing.written not in (None, saved["hash"]):
-            self._found = None
-            return False
-        self._hash = saved["hash"]
-        self._document.hash = self._hash
-        self._document.dirty = False
-        self._on_saved()
-        return True
+        outcome = await self._write_intended(content, Writing(self._file.path, self._hash))
+        if outcome in (SaveOutcome.SAVED, SaveOutcome.CHANGED_SINCE):
+            agreement.wrote()
+            self._confirm_later(agreement)
+            self._is_recorded = True
+            self._found = content_digest if outcome is SaveOutcome.SAVED else None
+        return outcome in (SaveOutcome.SAVED, SaveOutcome.NOT_WRITABLE)
 
     def _confirm_later(self, agreement: Agreement) -> None:
         """The next save says it too: it is told apart only when nobody goes on typing."""

@@ -7,15 +7,17 @@ log, and what changed outside is merged as edits since the last save.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from jupyter_ydoc import ydocs as YDOCS
+from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Doc, merge_updates
 
 from .core.content import digest
+from .core.errors import ContentError
 from .core.merge import merge_update
 from .core.queries_local import LocalFile
 from .localstore import LocalStore
@@ -42,6 +44,30 @@ class FileContent:
     def digest(self) -> str:
         """See `core.content.digest`."""
         return digest(self.content, self.type)
+
+    def seed(self) -> bytes:
+        """A new document's first update, which holds what the file does.
+
+        Raises:
+            ContentError: it can't be read.
+        """
+        if self.content is None:
+            raise ContentError(f"{self.path} is no notebook.")
+        document = _new_document(self.type)
+        document.set(self.content)
+        return document.ydoc.get_update()
+
+
+def content_of(updates: Iterable[bytes], file_type: str) -> Any:
+    """The content of the document that updates make, as the contents manager takes it."""
+    document = _new_document(file_type)
+    for update in updates:
+        document.ydoc.apply_update(update)
+    return document.get()
+
+
+def _new_document(file_type: str) -> YBaseDoc:
+    return YDOCS.get(file_type, YDOCS["file"])()
 
 
 @dataclass(frozen=True)
@@ -185,9 +211,8 @@ class FileRecord:
             return False
         if on_disk.content is None or on_disk.type == "notebook":
             return on_disk.content is None
-        document = YDOCS.get(on_disk.type, YDOCS["file"])()
-        document.ydoc.apply_update((await self.base(self.file.intent_seq, None)).state)
-        return str(document.get()).startswith(on_disk.content)
+        intended = content_of([(await self.base(self.file.intent_seq, None)).state], on_disk.type)
+        return str(intended).startswith(on_disk.content)
 
     async def remember_save(self, content_digest: str) -> None:
         """The file holds the content of this digest, and the document shows it."""

@@ -11,8 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
-from pathlib import PurePosixPath
+from enum import Enum
 from typing import Any
 
 from jupyter_server.utils import ensure_async
@@ -21,6 +20,7 @@ from jupyter_server_ydoc.utils import OutOfBandChanges
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from tornado.web import HTTPError
 
+from . import filecopies
 from .core.content import digest, without_trust
 from .filerecord import FileContent, FileVerdict
 from .filewriting import WRITING, FileChanged, Writing, is_being_written, signature
@@ -30,12 +30,20 @@ from .readonly import MAY_WRITE
 log = logging.getLogger(__name__)
 
 _LONGEST_RETRY_SECONDS = 300.0
-NO_LONGER_SHARED = " (no longer shared)"
 # Who is in the middle of writing the file is waited for, within reason.
 _LONGEST_WRITE_SECONDS = 2.0
 _LOOK_SECONDS = 0.02
 # Something that changes the file after each save, such as a hook of the contents manager, is not raced for ever.
 _MOST_SAVES = 3
+
+
+class SaveOutcome(Enum):
+    """What became of one try to save."""
+
+    SAVED = "the file shows the document"
+    NOT_WRITABLE = "the file can't be written; the document is kept in the log"
+    CHANGED_BEFORE = "the file was changed outside, and nothing was written"
+    CHANGED_SINCE = "it was written, and changed outside since"
 
 
 class FileSaver:
@@ -215,16 +223,21 @@ class FileSaver:
         self._unsaved = False
         content = self._linked.content()
         await self._linked.record.intend_to_save(digest(content, self._type))
-        if not self._linked.record.vouches:
+        outcome = await self._write_intended(content, Writing(self._file.path, self._hash, is_alone))
+        return outcome in (SaveOutcome.SAVED, SaveOutcome.NOT_WRITABLE)
+
+    async def _write_intended(self, content: Any, writing: Writing) -> SaveOutcome:
+        """Write the content that was intended to be saved, if the file holds what it held when it was looked at."""
+        record = self._linked.record
+        if not record.vouches:
             content = without_trust(content, self._type)
-        writing = Writing(self._file.path, self._hash, is_alone)
         try:
             saved = await self._write(
                 {"format": self._format, "type": self._type, "content": content}, writing
             )
         except (OutOfBandChanges, FileChanged):
-            await self._linked.record.withdraw_intent()
-            return False
+            await record.withdraw_intent()
+            return SaveOutcome.CHANGED_BEFORE
         finally:
             self._hash = writing.written or self._hash
             self._signature = writing.signature or self._signature
@@ -232,15 +245,15 @@ class FileSaver:
             log.warning("%s is not writable: its document is kept, its file is not.", self._file.path)
             # Not writable, or the write was cancelled in its middle, which upstream's loader does not tell apart:
             # the intent stays, so that the file is recognised whichever content it holds.
-            return True
-        await self._linked.record.saved()
+            return SaveOutcome.NOT_WRITABLE
+        await record.saved()
         if writing.written not in (None, saved["hash"]):
-            return False
+            return SaveOutcome.CHANGED_SINCE
         self._hash = saved["hash"]
         self._document.hash = self._hash
         self._document.dirty = False
         self._on_saved()
-        return True
+        return SaveOutcome.SAVED
 
     async def _write(self, model: dict[str, Any], writing: Writing) -> dict[str, Any] | None:
         # The copy of what one may only read is kept up to date all the same.
@@ -290,19 +303,13 @@ class FileSaver:
         return True
 
     async def keep_beside(self, content: Any) -> None:
-        """Keep a content that can't be merged as a copy beside the file; nothing is overwritten."""
-        path = PurePosixPath(self._file.path)
-        folder = "" if str(path.parent) == "." else str(path.parent)
-        stamp = datetime.now().strftime("%Y-%m-%d %H.%M.%S")
-        manager = self._contents_manager()
-        name = await ensure_async(
-            manager.increment_filename(f"{path.stem} (conflict {stamp}){path.suffix}", path=folder)
-        )
-        copy = str(path.with_name(name))
-        # What is no notebook is kept as the text that it is.
-        form = ("text", "file") if isinstance(content, str) else (self._format, self._type)
-        await ensure_async(manager.save({"format": form[0], "type": form[1], "content": content}, copy))
-        log.warning("%s held what could not be merged; it is kept as %s.", path, copy)
+        """Keep a content that can't be merged as a copy beside the file; nothing is overwritten.
+
+        Raises:
+            HTTPError, OSError: it can't be written.
+        """
+        kind = (self._format, self._type)
+        await filecopies.keep_beside(self._contents_manager(), self._file.path, kind, content)
 
     async def mark_name(self) -> None:
         """The name of a copy says whether it is shared no longer. Nobody has it open when this is called.
@@ -310,17 +317,9 @@ class FileSaver:
         Raises:
             HTTPError, OSError: the file can't be renamed.
         """
-        path = PurePosixPath(self._file.path)
-        stem = path.stem.removesuffix(NO_LONGER_SHARED)
-        if self._linked.file.ended:
-            stem += NO_LONGER_SHARED
-        if self._linked.file.own or stem == path.stem:
-            return
-        manager = self._contents_manager()
-        folder = "" if str(path.parent) == "." else str(path.parent)
-        name = await ensure_async(manager.increment_filename(stem + path.suffix, path=folder))
-        await ensure_async(manager.rename(str(path), str(path.with_name(name))))
-        log.info("%s is %s now.", path, name)
+        file = self._linked.file
+        if not file.own:
+            await filecopies.mark_name(self._contents_manager(), self._file.path, file.ended is not None)
 
     def give_up(self) -> None:
         """There is no file any more."""

@@ -20,21 +20,21 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
-from pycrdt import Doc, merge_updates
+from pycrdt import merge_updates
 
+from . import seeding
 from .agreedrecord import AgreedRecord
 from .agreement import Agreement
 from .client import Credentials, ServiceClient
 from .core.causal import clocks
-from .core.content import digest, document_type, title
-from .core.errors import ContentError, HistoryReplaced, ServiceError, ServiceUnavailable
-from .core.protocol import EMPTY_UPDATE, CloseCode
+from .core.content import digest
+from .core.errors import HistoryReplaced, ServiceError, ServiceUnavailable
+from .core.protocol import CloseCode
 from .core.queries import History
 from .core.queries_local import LocalFile
-from .core.volumes import VolumePath
-from .filerecord import FileContent, FileRecord, FileVerdict
+from .fileidentity import FileIdentity
+from .filerecord import FileContent, FileRecord, FileVerdict, content_of
 from .link import Link, LinkState
 from .linkawareness import LinkAwareness
 from .localstore import LocalStore, side_of
@@ -77,7 +77,6 @@ class LinkedDocument:
         is_open: whether there is a room of this name.
 
     Attributes:
-        place: where the file lies.
         agreed: with the other servers that have the file, once the document is known; None: no other has it.
     """
 
@@ -102,9 +101,9 @@ class LinkedDocument:
         self.split = SplitDocument(document.ydoc, self._keep_shared, self._keep_side)
         self.record = FileRecord(room_id, store, self.split, self.content, self._position_now)
         self.link = Link(room_id, self.split, awareness, self._admit, on_replaced, self._refused)
-        self.place: Place
         self.agreed: AgreedRecord | None = None
-        self._mounts = mounts
+        self._identity = FileIdentity(room_id, mounts, store, client, self.record, id_is_gone, is_open)
+        self._holder = mounts.holder
         self._store = store
         self._client = client
         self._document = document
@@ -113,8 +112,6 @@ class LinkedDocument:
         self._on_ended = on_ended
         self._on_dropped = on_dropped
         self._keep_beside = keep_beside
-        self._id_is_gone = id_is_gone
-        self._is_open = is_open
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
         self._log_generation = self._side_generation = 1
         self._position: asyncio.Future[int] | int = 0
@@ -135,6 +132,11 @@ class LinkedDocument:
     def file(self) -> LocalFile:
         """What the local store has of its file."""
         return self.record.file
+
+    @property
+    def place(self) -> Place:
+        """Where the file lies."""
+        return self._identity.place
 
     @property
     def is_live(self) -> bool:
@@ -162,10 +164,7 @@ class LinkedDocument:
             ServiceError: it is on a shared volume, and this user may not enter it there.
         """
         self._on_disk = on_disk
-        self.place = self._mounts.of(on_disk.path)
-        if self.place.volume is not None:
-            await self._find_on_volume(self.place.volume)
-        self.record.file = await self._store.open(self.room_id, on_disk.path, self._is_the_same_file)
+        self.record.file = await self._identity.find(on_disk)
         self._kept, side = await self._store.histories(self.room_id)
         self._log_generation, self._side_generation = self._kept.generation, side.generation
         self._position = self._kept.seq
@@ -181,62 +180,6 @@ class LinkedDocument:
             # What the others have done with the file is asked before each save.
             return FileVerdict.WRITE
         return FileVerdict.AS_IT_IS if self._shows_file else await self.record.judge(on_disk)
-
-    def _is_the_same_file(self, before: LocalFile) -> bool:
-        """Whether what was known at this path under another id is this file: the id is gone, the content is ours."""
-        return self._id_is_gone(before.room_id.split(":", 2)[2]) and before.wrote(self._on_disk.digest)
-
-    async def _find_on_volume(self, volume: VolumePath) -> None:
-        """A file that others have too is nobody's own: which document it is, the service says, and nobody else.
-
-        Raises:
-            ServiceUnavailable: it does not answer, and this server has nothing of the document.
-            ServiceError: this user may not enter.
-        """
-        known = await self._store.find(self.room_id)
-        try:
-            if known is not None and known.document_id is not None:
-                await self._tell_move(known.document_id, volume)
-            document_id = await self._register_on(volume)
-        except ServiceUnavailable as error:
-            if known is None or not known.generation:
-                raise ServiceUnavailable(str(error), error.status, "volume_offline") from None
-            return
-        if known is not None and known.document_id not in (None, document_id):
-            # Another file has this one's name now.
-            await self._store.forget(self.room_id)
-            await self._store.remove_histories(self.room_id)
-        await self._store.found(document_id, self.room_id, self._on_disk.path, self._is_another)
-
-    def _is_another(self, other: LocalFile) -> bool:
-        """Whether a file that holds this document here is one that is open, or is reached, by another name."""
-        if self._is_open(other.room_id):
-            return True
-        return self._mounts.exists(other.path) and self._mounts.of(other.path).volume == self.place.volume
-
-    async def _register_on(self, volume: VolumePath) -> str:
-        path, content = self._on_disk.path, self._on_disk.content
-        room_kind = self.room_id.rpartition(":")[0]
-        kind = document_type(self._on_disk.type, path)
-        named = title(content, kind, path)
-        return (
-            await self._client.register_shared(volume, room_kind, kind, named, self._on_disk.digest)
-        ).document_id
-
-    async def _tell_move(self, document_id: str, volume: VolumePath) -> None:
-        """The file was moved while the service was away; but what was copied, and is there still, was not moved."""
-        try:
-            described = await self._client.document(document_id)
-            before = VolumePath(described.get("volume", ""), described.get("volume_path", ""))
-            if before.volume != volume.volume or before.path == volume.path:
-                return
-            path = self._mounts.path_of(before)
-            if path is None or not self._mounts.exists(path):
-                await self._client.moved(document_id, volume.path)
-        except ServiceUnavailable:
-            raise
-        except ServiceError as error:
-            log.warning("document=%s: the service does not take %s: %s", document_id, volume.shown, error)
 
     async def _settle(self, timeout: float) -> None:
         try:
@@ -261,7 +204,7 @@ class LinkedDocument:
             HistoryReplaced: the Y.js server has another history than the one that is open here.
         """
         if self.file.document_id is None:
-            await self._register()
+            await self._identity.register(self._on_disk)
         document_id = self.file.document_id
         assert document_id is not None
         credentials = await self._client.credentials(document_id, renew=True)
@@ -288,18 +231,9 @@ class LinkedDocument:
         await self.record.change(ended=ended, permissions="read-write")
         self._on_ended(ended)
 
-    async def _register(self) -> None:
-        path, content = self._on_disk.path, self._on_disk.content
-        kind = document_type(self._on_disk.type, path)
-        name = self.file.registered_as or self.room_id
-        file = (self._mounts.home_id, name, kind, path, title(content, kind, path))
-        registered = await self._client.register(*file, self._on_disk.digest if self.place.agreed else "")
-        name, own = registered.file_id or name, registered.own and self.file.own
-        await self.record.change(document_id=registered.document_id, registered_as=name, own=own)
-
     def _agree(self, document_id: str) -> None:
-        agreement = Agreement(self._client, document_id, self.place, self.file.path, self._mounts.holder)
-        self.agreed = AgreedRecord(self.record, agreement, self.split, self._content_of)
+        agreement = Agreement(self._client, document_id, self.place, self.file.path, self._holder)
+        self.agreed = AgreedRecord(self.record, agreement, self.split)
 
     async def renamed(self, path: str) -> None:
         """The file has another path now: the document stays, and the service is told.
@@ -309,13 +243,10 @@ class LinkedDocument:
         """
         self._on_disk = FileContent(path, self._on_disk.type, self.content())
         await self.record.change(path=path)
-        volume, self.place = self.place.volume, self._mounts.of(path)
+        before = self._identity.move_to(path)
         if self.agreed is not None and self.file.document_id is not None:
             self._agree(self.file.document_id)
-        if volume is not None and self.place.volume is not None and self.file.document_id is not None:
-            await self._client.moved(self.file.document_id, self.place.volume.path)
-        elif volume is None and self.file.own and self.file.document_id is not None:
-            await self._register()
+        await self._identity.tell_move(before, self._on_disk)
 
     async def _decide(self, document_id: str, credentials: Credentials) -> None:
         """Whose history is it? Ours if the Y.js server has accepted it, or accepts it now as the first."""
@@ -333,7 +264,7 @@ class LinkedDocument:
             if self._kept.updates:
                 self._on_dropped()
                 # First the copy: after a crash in between it is made again.
-                dropped = self._content_of(self._kept.updates)
+                dropped = content_of(self._kept.updates, self._on_disk.type)
                 if digest(dropped, self._on_disk.type) != self._on_disk.digest:
                     # It is in no file yet: edits that were never accepted (rule 7).
                     await self._keep_beside(dropped)
@@ -348,7 +279,7 @@ class LinkedDocument:
         if credentials.permissions == "read-write":
             return True
         ours = [self.split.shared.get_update()] if self._decided else self._kept.updates
-        return not await self._lacks(document_id, ours)
+        return not await seeding.lacks(self._client, document_id, ours)
 
     async def _is_first(self, document_id: str, credentials: Credentials) -> bool:
         if credentials.permissions != "read-write":
@@ -357,27 +288,10 @@ class LinkedDocument:
             seed = self.split.shared.get_update()
         else:
             seed = self._seed = (
-                merge_updates(*self._kept.updates) if self._kept.updates else self._seed_of_file()
+                merge_updates(*self._kept.updates) if self._kept.updates else self._on_disk.seed()
             )
-        return await self._client.seed(document_id, seed) or await self._was_first(document_id)
-
-    async def _was_first(self, document_id: str) -> bool:
-        """Whether our seed is the document's already: it was accepted, and the answer got lost."""
         first = self._kept.updates[0] if self._kept.updates else self._seed
-        if first is None or first == EMPTY_UPDATE:
-            return False
-        return not await self._lacks(document_id, [first])
-
-    async def _lacks(self, document_id: str, updates: list[bytes]) -> bool:
-        """Whether the Y.js server's document lacks anything of these updates."""
-        theirs: Doc = Doc()
-        theirs.apply_update(await self._client.state(document_id))
-        more: list[bytes] = []
-        subscription = theirs.observe(lambda event: more.append(event.update))
-        for update in updates:
-            theirs.apply_update(update)
-        theirs.unobserve(subscription)
-        return any(update != EMPTY_UPDATE for update in more)
+        return await seeding.is_first(self._client, document_id, seed, first)
 
     async def was_saving(self, path: str) -> bool:
         """Whether this server ended in the middle of a save of this file."""
@@ -390,23 +304,10 @@ class LinkedDocument:
         if kept or self.file.generation:
             self.split.load(kept, [])
         else:
-            self._seed = self._seed or self._seed_of_file()
+            self._seed = self._seed or self._on_disk.seed()
             self.split.apply_local(self._seed)
             await self.record.remember_save(self._on_disk.digest)
             self._shows_file = True
-
-    def _content_of(self, updates: list[bytes]) -> Any:
-        document = YDOCS.get(self._on_disk.type, YDOCS["file"])()
-        for update in updates:
-            document.ydoc.apply_update(update)
-        return document.get()
-
-    def _seed_of_file(self) -> bytes:
-        if self._on_disk.content is None:
-            raise ContentError(f"{self._on_disk.path} is no notebook.")
-        document = YDOCS.get(self._on_disk.type, YDOCS["file"])()
-        document.set(self._on_disk.content)
-        return document.ydoc.get_update()
 
     # --- the histories ---
 

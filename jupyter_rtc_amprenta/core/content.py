@@ -7,8 +7,6 @@ import json
 from pathlib import PurePosixPath
 from typing import Any
 
-import nbformat
-
 _TYPES = {".py": "python", ".md": "markdown", ".json": "json", ".ipynb": "json"}
 _LONGEST_TITLE = 200
 
@@ -71,6 +69,8 @@ def written(content: Any, file_type: str) -> str:
     """What the contents manager writes into the file for a content; to recognise the beginning of it."""
     if file_type != "notebook":
         return str(content)
+    import nbformat  # takes long, and is seldom needed
+
     return nbformat.writes(nbformat.from_dict(without_trust(content, file_type)), nbformat.NO_CONVERT)
 
 
