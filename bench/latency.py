@@ -18,7 +18,6 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,15 +33,14 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from jupyter_rtc_amprenta.core import protocol
-from jupyter_rtc_amprenta.demo.ports import any_free_port
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.people import Person
 from support.running_demo import RunningDemo
 from support.shared_notebook import server_of
+from support.stock_server import TOKEN, StockServer
 
 _MARK = re.compile(rb"t(\d)_(\d{12,20});")
-_TOKEN = "of-the-bench"
 
 
 @dataclass
@@ -185,44 +183,15 @@ def stock(folder: Path) -> Iterator[Callable[[int], list[HTTPRequest]]]:
     """One Jupyter server with jupyter-collaboration as it comes; gives the one room of a run's document."""
     root = folder / "stock"
     root.mkdir()
-    place = Place(f"http://127.0.0.1:{any_free_port()}/", _TOKEN)
-    port = place.url.rsplit(":", 1)[1].strip("/")
-    command = [
-        sys.executable,
-        "-m",
-        "jupyter_server",
-        f"--ServerApp.root_dir={root}",
-        f"--ServerApp.port={port}",
-    ]
-    command += [f"--IdentityProvider.token={_TOKEN}", "--ServerApp.open_browser=False", "--allow-root"]
-    command += ["--ServerApp.jpserver_extensions=jupyter_rtc_amprenta=False"]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("JUPYTER", "RTC_"))}
     # Nothing is read from whoever runs this: stock is stock.
-    environment |= {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTER_DATA_DIR": str(folder / "data")}
-    with (folder / "stock.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
+    own = {"JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTER_DATA_DIR": str(folder / "data")}
+    with StockServer(root, folder, dict(os.environ) | own) as server:
 
-    def rooms(run: int) -> list[HTTPRequest]:
-        (root / f"bench{run}.txt").write_text("\n")
-        return [place.room(f"bench{run}.txt")]
+        def rooms(run: int) -> list[HTTPRequest]:
+            (root / f"bench{run}.txt").write_text("\n")
+            return [Place(server.url, TOKEN).room(f"bench{run}.txt")]
 
-    try:
-        _wait_for(place, process, folder / "stock.log")
         yield rooms
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_for(place: Place, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            requests.get(f"{place.url}api", timeout=5).raise_for_status()
-            return
-        except requests.RequestException:
-            time.sleep(0.1)
-    raise SystemExit(f"The stock server does not answer:\n{log.read_text()[-2000:]}")
 
 
 def compare(

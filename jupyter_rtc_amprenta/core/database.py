@@ -93,6 +93,9 @@ def errors_mapped() -> Iterator[None]:
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
         if _is_full(getattr(error, "orig", None)):
             raise DatabaseFull("The database can't write: its disk is full, or a quota is used up.") from error
+        if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+            # SQLite calls operational what no other try mends: a table that is not there, a schema that is not ours.
+            raise DatabaseError("The database refused a statement.") from error
         raise DatabaseUnavailable("The database does not answer.") from error
     except exc.DBAPIError as error:
         if error.connection_invalidated:

@@ -61,7 +61,9 @@ def missing_indexes(connection: Connection) -> dict[str, str]:
 def _indexes(connection: Connection, table: Table) -> dict[str, str]:
     made = {str(index.name): str(CreateIndex(index).compile(connection)) for index in table.indexes}
     if table.primary_key.name:
-        made[str(table.primary_key.name)] = str(AddConstraint(table.primary_key).compile(connection))
+        # Isolated, as it is by default, the table would be made without it from now on, in this process.
+        add = AddConstraint(table.primary_key, isolate_from_table=False)
+        made[str(table.primary_key.name)] = str(add.compile(connection))
     return made
 
 

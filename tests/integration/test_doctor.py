@@ -22,6 +22,7 @@ import pytest
 from jupyter_server.extension.serverextension import EnableServerExtensionApp
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
+from sqlalchemy.schema import CreateTable
 from support.logs import Author
 from support.stub_site import StubSite
 from support.yjs_client import until
@@ -32,6 +33,7 @@ from jupyter_rtc_amprenta.core.crypto import EncryptionKeys
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
+from jupyter_rtc_amprenta.core.schema import LOG_TABLES
 from jupyter_rtc_amprenta.core.tokens import new_private_key
 from jupyter_rtc_amprenta.doctor import (
     access,
@@ -242,6 +244,8 @@ def test_indexes_that_are_missing_or_broken(database_url: str) -> None:
     assert {"idx_yjs_documents_updated", "uq_invites_pending", "idx_audit_created"} <= told
     execute(database_url, check.advice)
     assert look(database, environ)["index"].ok
+    # Looking leaves the tables as they are described in this process.
+    assert all("PRIMARY KEY" in str(CreateTable(table)) for table in LOG_TABLES)
 
 
 async def test_documents_that_should_have_been_compacted(

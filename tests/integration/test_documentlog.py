@@ -319,6 +319,15 @@ async def test_a_statement_that_postgresql_refuses_harms_no_other_document(datab
     assert await log.append("a", b"y", 1) == 2
 
 
+async def test_a_local_store_whose_schema_is_not_ours_refuses_and_is_not_waited_for(tmp_path: Path) -> None:
+    log = DocumentLog(Database(f"sqlite:///{tmp_path}/store.db"))
+    with pytest.raises(DatabaseError) as refusal:
+        await log.append("a", b"x", 1)
+    assert not isinstance(refusal.value, DatabaseUnavailable)
+    await log.stop()
+    log.database.close()
+
+
 class RefusesAndBreaks(Database):
     """A database that refuses a batch of several documents, and then breaks off some times."""
 

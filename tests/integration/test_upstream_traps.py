@@ -304,13 +304,13 @@ async def test_browsers_that_leave_together_do_not_leave_their_room_behind(toget
 async def test_one_keystroke_is_saved_once_at_each_server_and_then_all_is_quiet(alice, bob):
     saves: list[str] = []
     for server in (alice, bob):
-        intend = server.room.linked.intend_to_save
+        intend = server.room.linked.record.intend_to_save
 
         async def counted(digest: str, intend: Any = intend, user: str = server.user) -> None:
             saves.append(user)
             await intend(digest)
 
-        server.room.linked.intend_to_save = counted
+        server.room.linked.record.intend_to_save = counted
     seq = (await alice.linking.store.log.read(alice.room.room_id)).seq
     alice.tab.type("x", 0)
     await until(lambda: bob.file.read_text() == alice.file.read_text() == "xbase\n")
