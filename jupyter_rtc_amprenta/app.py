@@ -222,6 +222,8 @@ class RtcExtension(ExtensionApp):
         self.log.info("Amprenta RTC keeps documents in PostgreSQL")
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
+        if self.mode != "off":
+            upstream.stop_when_interrupted(serverapp)
         if self.reporter is not None and self.panel is not None:
             self.reporter.start()
             self.panel.start()
@@ -243,3 +245,5 @@ class RtcExtension(ExtensionApp):
             await self.leases.stop()
             await self.direct_log.stop()
             self.direct_log.database.close()
+        if self.mode != "off":
+            upstream.interrupt_as_before(self.serverapp)

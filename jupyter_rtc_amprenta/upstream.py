@@ -7,6 +7,7 @@ non-public that is leaned on, here and in `rooms.py`, is pinned by `tests/unit/t
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -140,6 +141,23 @@ def use_rooms(room_class: type[DocumentRoom]) -> None:
     for module in _MAKES_ROOMS:
         module.DocumentRoom = room_class
     jupyter_server_ydoc.app.YDocWebSocketHandler = GuardedRoomHandler
+
+
+def stop_when_interrupted(serverapp: ServerApp) -> None:
+    """Take SIGINT for a request to stop, as SIGTERM is.
+
+    It is how the Hub's local spawners end a server. Jupyter Server takes it so at a terminal alone: without one its
+    event loop is left where it stands, no extension is stopped, nothing is flushed, and where a thread waits for the
+    loop the process stays until the Hub kills it, a minute later.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, serverapp._signal_stop)
+
+
+def interrupt_as_before(serverapp: ServerApp) -> None:
+    """The opposite of `stop_when_interrupted`: another interrupt ends what is left."""
+    if signal.getsignal(signal.SIGINT) == serverapp._signal_stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def forget_tabs(collaboration: YDocExtension) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -121,8 +122,16 @@ async def test_an_older_version_is_checked_out_under_the_open_notebook(shared):
 
 async def test_an_old_file_does_not_beat_what_bob_wrote_meanwhile(shared):
     at_alice, at_bob = await shared.open()
-    await at_alice.close()
+    at_alice.type_into(11, "[alice's last word] ")
+    await until(lambda: "[alice's last word]" in sources(at_bob.contents())[11])
+    # The Hub interrupts it before the next save is due: it says goodbye, and leaves nothing unsaved.
+    began = time.monotonic()
     await asyncio.to_thread(shared.alice.stop_server)
+    assert time.monotonic() - began < 20, "it had to be killed"
+    assert "[alice's last word]" in sources(shared.alice.file(NOTEBOOK))[11]
+    session = shared.bob.call("GET", f"/sessions/{shared.document_id}").json()["session"]
+    assert [p["is_online"] for p in session["participants"] if p["username"] == "alice"] == [False]
+    await at_alice.close()
     old = (shared.alice.home / NOTEBOOK).read_bytes()
     at_bob.type_into(8, "[while alice was away]")
     await until(lambda: "[while alice was away]" in json.dumps(shared.stored()))

@@ -27,6 +27,7 @@ from jupyter_server.auth.utils import HTTP_METHOD_TO_AUTH_ACTION
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.extension.manager import ExtensionManager
+from jupyter_server.serverapp import ServerApp
 from jupyter_server.services.api.handlers import IdentityHandler
 from jupyter_server.services.contents.filemanager import AsyncFileContentsManager, FileContentsManager
 from jupyter_server_ydoc.app import YDocExtension
@@ -892,6 +893,11 @@ def test_an_extension_has_the_hooks_that_ours_uses() -> None:
         hasattr(ExtensionManager, "extension_apps"),
         "ExtensionManager.extension_apps; upstream.find_extension",
     )
+
+
+def test_a_signal_stops_the_server_as_upstream_py_lets_sigint_do() -> None:
+    source = inspect.getsource(getattr(ServerApp, "_signal_stop", None))
+    require("self.stop(from_signal=True)" in source, "ServerApp._signal_stop; upstream.stop_when_interrupted")
 
 
 def test_extensions_are_loaded_in_the_order_of_their_names_so_that_ours_comes_first() -> None:
