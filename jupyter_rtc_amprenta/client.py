@@ -285,11 +285,6 @@ def _registration(answer: dict[str, Any]) -> Registration:
     return Registration(*known, answer.get("file_id", ""), answer.get("own", True))
 
 
-def _registration(answer: dict[str, Any]) -> Registration:
-    known = (answer["document_id"], answer["generation"], answer["permissions"])
-    return Registration(*known, answer.get("file_id", ""), answer.get("own", True))
-
-
 async def _fetch(request: HTTPRequest) -> HTTPResponse:
     request.connect_timeout = request.request_timeout = _TIMEOUT_SECONDS
     request.follow_redirects = False

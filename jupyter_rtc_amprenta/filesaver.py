@@ -174,6 +174,7 @@ class FileSaver:
             try:
                 await self.save()
             except Exception as error:
+                # Contents managers raise whatever they like; what can't be saved now is tried again for ever.
                 retry = min(2 * retry + 1, _LONGEST_RETRY_SECONDS)
                 log.error(
                     "%s can't be saved: %s. It is tried again in %.0f s.",
@@ -341,6 +342,7 @@ class FileSaver:
             try:
                 await self.save()
             except Exception as error:
+                # Whatever it is, the room must still be closed.
                 self._unsaved = True
                 log.error(
                     "%s could not be saved: %s. Its edits are in the local store.",

@@ -12,9 +12,6 @@ is leaned on here). What it changes:
 from __future__ import annotations
 
 import asyncio
-import json
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_server_ydoc.utils import LogLevel
@@ -23,6 +20,7 @@ from pycrdt import Awareness, Channel, Doc
 from tornado.web import HTTPError
 
 from .agreedsaver import AgreedFileSaver
+from .browsers import BROWSER, ENDED, Browser, ask_to_reload, for_the_browser
 from .core import protocol
 from .core.errors import ProtocolError, ServiceError, ServiceUnavailable
 from .core.protocol import MessageType
@@ -35,32 +33,6 @@ from .linking import Linking
 from .perserver import per_server
 from .places import Places
 from .retraction import Retraction
-
-_RELOAD = 1003
-
-
-@dataclass
-class Browser:
-    """One browser's connection to a room.
-
-    Attributes:
-        channel: upstream's handler of its socket.
-        speaks_for: the awareness clients that it has told of.
-        retraction: takes back what it types without the right; made when that first happens.
-    """
-
-    channel: Any
-    speaks_for: set[int] = field(default_factory=set)
-    retraction: Retraction | None = None
-
-    @property
-    def username(self) -> str | None:
-        """Whose browser it is."""
-        return getattr(self.channel.current_user, "username", None)
-
-
-# Whose message is being handled: upstream's hook for messages is not told, but runs in the task that serves them.
-_BROWSER: ContextVar[Browser | None] = ContextVar("browser", default=None)
 
 
 class LinkedRoom(SeparateRoom):
@@ -132,7 +104,7 @@ class LinkedRoom(SeparateRoom):
             # room that is half open.
             self.log.exception("Room %s can't be opened", self.room_id)
             self._stopping = asyncio.create_task(self._stop())
-            raise _for_the_browser(error) from error
+            raise for_the_browser(error) from error
 
     async def _open(self) -> None:
         await self._wait_for_predecessor()
@@ -157,12 +129,12 @@ class LinkedRoom(SeparateRoom):
             self.linked.was_reset
             and channel.get_query_argument("sessionId", "") != self.linking.tabs_session()
         ):
-            _ask_to_reload(channel, "This document was opened anew.")
+            ask_to_reload(channel, "This document was opened anew.")
             return
         if (present := self.link_awareness.present()) is not None:
             await channel.send(present)
         browser = Browser(channel)
-        _BROWSER.set(browser)
+        BROWSER.set(browser)
         self.linking.on_clients()
         try:
             await super().serve(channel)
@@ -183,6 +155,7 @@ class LinkedRoom(SeparateRoom):
                     await self.saver.finish()
                     await self.saver.mark_name()
                 except Exception:
+                    # Whatever it is, its edits must still be flushed.
                     self.log.exception("Room %s: its file could not be finished", self.room_id)
             try:
                 await self.linked.close()
@@ -202,7 +175,7 @@ class LinkedRoom(SeparateRoom):
         A reader's edits go no further than this socket (rule 7); an empty step 2 is normal. What is malformed
         is left out, since upstream would fail on it.
         """
-        browser = _BROWSER.get()
+        browser = BROWSER.get()
         assert browser is not None
         try:
             frame = protocol.decode(message)
@@ -229,7 +202,7 @@ class LinkedRoom(SeparateRoom):
         if taken_back is None:
             # A page that was asked comes back by itself while its question is still open: one question is enough.
             if not browser.speaks_for & self._asked_to_reload:
-                _ask_to_reload(browser.channel, "You may only read this. Reload it; nothing was changed.")
+                ask_to_reload(browser.channel, "You may only read this. Reload it; nothing was changed.")
             self._asked_to_reload |= browser.speaks_for
         elif taken_back != protocol.EMPTY_UPDATE:
             self.create_task(browser.channel.send(protocol.encode_update(taken_back)))
@@ -244,7 +217,7 @@ class LinkedRoom(SeparateRoom):
         # Servers and browsers write `state` too: were it saved for, two linked rooms would save each other for ever.
         if target == "state" or not self.ready:
             return
-        browser = _BROWSER.get()
+        browser = BROWSER.get()
         if browser is not None and browser.username == self.linking.owner and not self.linked.split.filling:
             self.places.edited(target, event)
             self.linking.on_moves()
@@ -298,7 +271,7 @@ class LinkedRoom(SeparateRoom):
         for client in clients:
             # The handler must not clean the room up a second time.
             client._cleanup_delay = None
-            _ask_to_reload(client, "This document was opened anew.")
+            ask_to_reload(client, "This document was opened anew.")
         self._drops_history = True
         await self.linking.delete_room(self)
 
@@ -326,43 +299,15 @@ class LinkedRoom(SeparateRoom):
         self.saver.give_up()
         for client in list(self.clients):
             client._cleanup_delay = None
-            _ask_to_reload(client, "The file of this document was deleted.")
+            ask_to_reload(client, "The file of this document was deleted.")
         await self.linking.delete_room(self)
 
     def _ended(self, ended: str) -> None:
         """It is no document any more, here: the file is what is left."""
         for client in list(self.clients):
-            _ask_to_reload(client, _ENDED[ended])
+            ask_to_reload(client, ENDED[ended])
 
     def _rights_changed(self, permissions: str) -> None:
         """What a browser typed while it might only read was dropped, and has left a gap: it begins afresh."""
         for client in list(self.clients):
-            _ask_to_reload(client, f"Your right to this document has changed: {permissions}.")
-
-
-# As short as a close frame asks for: see `_ask_to_reload`.
-_ENDED = {
-    "removed": "You take part no longer. This copy is yours, and no longer shared.",
-    "deleted": "The document was deleted. This copy is yours, and no longer shared.",
-}
-
-
-# By the code of what is raised. A close frame has 123 bytes, and upstream puts 74 around them.
-_SENTENCES = {
-    "not_in_group": "You may not enter this shared volume.",
-    "unknown_volume": "The service does not know this shared volume.",
-    "file_unknown": "It was changed: a participant must open it first.",
-    "known_here": "It is known here under another name.",
-    "volume_offline": "The collaboration service does not answer.",
-}
-
-
-def _for_the_browser(error: Exception) -> ServiceUnavailable:
-    """What a browser is told of why a room can't be opened; the log has all of it."""
-    code = error.code if isinstance(error, ServiceError) else ""
-    return ServiceUnavailable(_SENTENCES.get(code, "It can't be opened now. See the log."))
-
-
-def _ask_to_reload(client: Any, text: str) -> None:
-    """Close a browser's socket so that JupyterLab shows `text` and offers to reload. A close frame has 123 bytes."""
-    client.close(_RELOAD, json.dumps({"reason": "rtc", "reloadable": True, "errorReason": text}))
+            ask_to_reload(client, f"Your right to this document has changed: {permissions}.")

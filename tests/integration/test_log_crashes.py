@@ -12,7 +12,7 @@ from sqlalchemy import select
 from support.dying import Steps, run_until_it_dies
 from support.logs import Author, new_keys, text_of
 
-from jupyter_rtc_amprenta.core import migrate, queries, queries_history
+from jupyter_rtc_amprenta.core import migrate, queries, queries_history, queries_quick
 from jupyter_rtc_amprenta.core.compaction import Retention
 from jupyter_rtc_amprenta.core.crypto import PLAIN, EncryptionKeys
 from jupyter_rtc_amprenta.core.database import Database
@@ -83,18 +83,32 @@ def _whole(count: int) -> str:
     return "".join(f"{number} " for number in range(count))
 
 
-def test_a_writer_that_dies_has_what_it_was_told_and_a_second_try_doubles_nothing(
-    any_url: str, keys: EncryptionKeys, updates: list[bytes]
-) -> None:
-    def append(die_at: int, document_id: str) -> tuple[bool, str]:
+def _in_a_transaction(database: Database, pending: Pending, keys: EncryptionKeys) -> int:
+    return database.call(queries.append, [pending], keys)[pending.document_id][0]
+
+
+def _in_one_statement(database: Database, pending: Pending, keys: EncryptionKeys) -> int:
+    return database.call_one(queries_quick.append, [pending], keys, 0)[pending.document_id][0]
+
+
+Append = Callable[[Database, Pending, EncryptionKeys], int]
+
+
+def _dies_at_each_step(url: str, keys: EncryptionKeys, updates: list[bytes], first_try: Append) -> int:
+    """A writer dies at each step of its first try; the second one is always a transaction that looks for it.
+
+    Returns:
+        how many steps there are.
+    """
+
+    def append(die_at: int, document_id: str, append_one: Append) -> tuple[bool, str]:
         def work(told: int) -> None:
             def commit(database: Database) -> None:
                 for number, payload in enumerate(updates, 1):
                     pending = Pending(document_id, 1, WRITER, number, payload)
-                    position = database.call(queries.append, [pending], keys)[document_id]
-                    os.write(told, f"{position[0]}\n".encode())
+                    os.write(told, f"{append_one(database, pending, keys)}\n".encode())
 
-            _with_database(any_url, die_at, commit)
+            _with_database(url, die_at, commit)
 
         return run_until_it_dies(work)
 
@@ -102,14 +116,26 @@ def test_a_writer_that_dies_has_what_it_was_told_and_a_second_try_doubles_nothin
     while not done:
         die_at += 1
         document_id = f"d{die_at}"
-        _make(any_url, document_id)
-        done, told = append(die_at, document_id)
+        _make(url, document_id)
+        done, told = append(die_at, document_id, first_try)
         acknowledged = len(told.splitlines())
-        text, seq = _now(any_url, keys, document_id)
+        text, seq = _now(url, keys, document_id)
         assert text == _whole(seq) and seq in (acknowledged, acknowledged + 1)
-        append(0, document_id)
-        assert _now(any_url, keys, document_id) == (_whole(COUNT), COUNT)
-    assert die_at > 5 * COUNT
+        append(0, document_id, _in_a_transaction)
+        assert _now(url, keys, document_id) == (_whole(len(updates)), len(updates))
+    return die_at
+
+
+def test_a_writer_that_dies_has_what_it_was_told_and_a_second_try_doubles_nothing(
+    any_url: str, keys: EncryptionKeys, updates: list[bytes]
+) -> None:
+    assert _dies_at_each_step(any_url, keys, updates[:2], _in_a_transaction) > 2 * 5
+
+
+def test_a_writer_that_dies_in_its_one_statement_doubles_nothing_either(
+    database_url: str, keys: EncryptionKeys, updates: list[bytes]
+) -> None:
+    assert _dies_at_each_step(database_url, keys, updates[:2], _in_one_statement) > 2 * 2
 
 
 def test_a_compaction_that_dies_has_changed_nothing_or_all(
