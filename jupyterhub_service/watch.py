@@ -16,7 +16,8 @@ from jupyter_rtc_amprenta.core.tokens import Keyring
 
 log = logging.getLogger(__name__)
 
-_CHECK_SECONDS = 5.0
+# Half of it at least. Whoever finds the database away has it looked at once.
+_CHECK_SECONDS = 10.0
 _FIRST_RETRY_SECONDS = 0.25
 
 

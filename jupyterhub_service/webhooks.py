@@ -29,7 +29,7 @@ from . import views
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 5.0
 FIRST_RETRY_SECONDS = 5.0
 _LONGEST_RETRY_SECONDS = 3600.0
 # With these delays, about a day; after it the event is given up, and the next one tried.

@@ -30,6 +30,8 @@ from .yjs_room import Room
 log = logging.getLogger(__name__)
 
 ALIVE_SECONDS = 2.0
+# Who has no document open, and knows of nobody, says so more seldom: each word may be a statement to PostgreSQL.
+_ALONE_SECONDS = 30.0
 # A replica that was not heard for so long has died, or is cut off: nobody is there for us.
 DEAD_SECONDS = 7.0
 # Every room is held against the log this often, whatever was heard.
@@ -136,6 +138,7 @@ class Replicas(Peers):
         if message.replica not in self._alive:
             # New, or back: it does not know who is here.
             self._alive[message.replica] = time.monotonic()
+            self.bus.publish(Message(Kind.ALIVE, self.name))
             for room in self._rooms.values():
                 self.tell_awareness(room, room.presences.local())
                 self._publish(Kind.ASK, room)
@@ -166,8 +169,12 @@ class Replicas(Peers):
     # --- what is done again and again ---
 
     async def _keep_alive(self) -> None:
+        told = -_ALONE_SECONDS
         while True:
-            self.bus.publish(Message(Kind.ALIVE, self.name))
+            now = time.monotonic()
+            if self._followers or self._alive or now - told >= _ALONE_SECONDS:
+                self.bus.publish(Message(Kind.ALIVE, self.name))
+                told = now
             await asyncio.sleep(ALIVE_SECONDS)
             now = time.monotonic()
             for replica in [name for name, at in self._alive.items() if now - at > DEAD_SECONDS]:

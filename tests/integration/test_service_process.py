@@ -86,6 +86,21 @@ def test_the_page_says_what_is_away_and_tries_again(start: Any, own_postgres: Em
     assert style.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_left_alone_it_asks_the_database_no_more_than_every_five_seconds(start: Any, tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "postgres", settings={"fsync": "off", "log_statement": "all"})
+    server.start()
+    migrate.upgrade(server.url())
+    service = start(RTC_DATABASE_URL=server.url(), RTC_SIGNING_KEY=new_private_key())
+    service.health(200)
+    time.sleep(1)
+    before = server.log_file.stat().st_size
+    time.sleep(15)
+    transactions = server.log_file.read_text()[before:].count("statement: BEGIN")
+    service.end()
+    server.stop("immediate")
+    assert 1 <= transactions <= 3
+
+
 def test_it_runs_without_the_yjs_server(start: Any, database_url: str) -> None:
     service = start(RTC_DATABASE_URL=database_url, RTC_YJS_IN_SERVICE="false")
     assert "yjs" not in service.health(200)
