@@ -23,6 +23,7 @@ from .agreedsaver import AgreedFileSaver
 from .browsers import BROWSER, ENDED, Browser, ask_to_reload, for_the_browser
 from .core import protocol
 from .core.errors import ProtocolError, ServiceError, ServiceUnavailable
+from .core.pieces import require_sound
 from .core.protocol import MessageType
 from .core.volumes import VolumePath
 from .documentroom import SeparateRoom
@@ -183,8 +184,10 @@ class LinkedRoom(SeparateRoom):
                 browser.speaks_for.update(state.client_id for state in protocol.decode_states(frame.body))
                 if browser.username == self.linking.owner:
                     self.linking.on_moves()
-            if frame.edits and self._stopping is None and not self.linked.may_write:
-                self._take_back(browser, frame.body)
+            if frame.edits:
+                require_sound(frame.body)
+                if self._stopping is None and not self.linked.may_write:
+                    self._take_back(browser, frame.body)
         except (ProtocolError, ValueError) as error:
             self.log.warning("A browser's message in room %s is left out: %s", self.room_id, error)
             return True

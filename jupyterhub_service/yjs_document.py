@@ -12,8 +12,8 @@ from pycrdt import Doc, TransactionEvent, merge_updates
 
 from jupyter_rtc_amprenta.core import protocol
 from jupyter_rtc_amprenta.core.causal import apply, apply_in_pieces, clocks, is_complete
-from jupyter_rtc_amprenta.core.errors import ProtocolError
-from jupyter_rtc_amprenta.core.pieces import LARGE_BYTES, Pieces
+from jupyter_rtc_amprenta.core.errors import DocumentBroken, ProtocolError
+from jupyter_rtc_amprenta.core.pieces import LARGE_BYTES, Pieces, require_sound
 
 from .yjs_connection import Connection
 from .yjs_gaps import Gaps
@@ -36,6 +36,7 @@ class LiveDocument:
         on_change: called with each change.
         ask: called with a client that has sent an edit without the one before it.
         send_away: called with clients that must begin anew.
+        on_broken: called when the document can't be trusted any more.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class LiveDocument:
         on_change: OnChange,
         ask: Callable[[Connection], None],
         send_away: Callable[[Connection], None],
+        on_broken: Callable[[], None],
     ) -> None:
         self.doc = doc
         self.size = len(doc.get_update())
         self._on_change, self._ask, self._send_away = on_change, ask, send_away
+        self._on_broken = on_broken
         self._gaps = Gaps()
         self._looking, self._measuring = Share(), Share()
         self._timer: asyncio.TimerHandle | None = None
@@ -137,6 +140,8 @@ class LiveDocument:
 
     def apply(self, update: bytes, origin: Connection | None = None, *, logged: bool = False) -> None:
         """Apply a small update, at once; see `take`."""
+        if origin is not None:
+            require_sound(update)
         changes = self._apply(update)
         self._tell(changes, update, origin, logged)
         # Mostly the change is the update, byte for byte: then nothing of it waits.
@@ -162,7 +167,11 @@ class LiveDocument:
         """Apply, and give what has changed."""
         before = clocks(self.doc.get_state()) if self._gaps.bytes_in_doc else None
         self._changes = []
-        apply(self.doc, update)
+        try:
+            apply(self.doc, update)
+        except DocumentBroken:
+            self._on_broken()
+            raise
         if before is None or all(is_complete(self.doc, change) for change in self._changes):
             return self._changes
         # While something waits, pycrdt may tell of it together with what has changed.

@@ -60,7 +60,7 @@ class Room:
         self.generation = generation
         self.position = position
         self.connections: set[Connection] = set()
-        self.document = LiveDocument(doc, self._changed, self._ask, self._send_away)
+        self.document = LiveDocument(doc, self._changed, self._ask, self._send_away, self._broken)
         self.presences = Presences(self.connections, lambda parts: peers.tell_awareness(self, parts))
         self.framer = Framer()
         self.refused_edits = 0
@@ -152,6 +152,10 @@ class Room:
     def _send_present(self, connection: Connection) -> None:
         if (message := self.presences.message()) is not None:
             connection.send(message)
+
+    def _broken(self) -> None:
+        log.error("document=%s: an update has broken it in memory; it is loaded anew.", self.document_id)
+        self._abandon(CloseCode.TRY_LATER, "Come back: the document must be loaded anew.")
 
     # --- the document ---
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pycrdt import Doc, get_update, merge_updates
 
-from .errors import ProtocolError
+from .errors import DocumentBroken, ProtocolError
 from .pieces import LARGE_BYTES, Pieces, require_shallow
 from .protocol import read_uint
 
@@ -79,16 +79,22 @@ def load_at_once(doc: Doc[Any], updates: Sequence[bytes]) -> list[bytes]:
 
 
 def apply(doc: Doc[Any], update: bytes) -> None:
-    """Apply an update.
+    """Apply an update; what comes from outside was looked at before (`pieces.require_sound`).
 
     Raises:
         ProtocolError: it is none, or a value in it is nested so deeply that it would end the process.
+        DocumentBroken: pycrdt has failed on it; nothing can be said of the document any more.
     """
     require_shallow(update)
     try:
         doc.apply_update(update)
     except (ValueError, RuntimeError) as error:
         raise ProtocolError("The update can't be read.") from error
+    except BaseException as error:
+        # A panic of the Rust code is none of Python's exceptions; its class is not exported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise DocumentBroken("The update can't be applied.") from error
 
 
 async def apply_in_pieces(doc: Doc[Any], update: bytes, apply_piece: Callable[[bytes], None]) -> bool:

@@ -20,6 +20,7 @@
     │   └── FileChanged             the file holds what none of its servers wrote
     ├── ContentError                a file's content is not of its type's form
     ├── ProtocolError               a frame is no y-websocket message
+    │   └── DocumentBroken          pycrdt failed in the middle of an update: the document in memory can't be trusted
     ├── TokenError                  a token is malformed, expired, or not for this audience
     ├── BackupError                 a backup can't be made, read, or restored here; says what to do
     ├── LogFull                     too much waits for the database; nothing more is taken in
@@ -111,6 +112,10 @@ class ContentError(RtcError):
 
 class ProtocolError(RtcError):
     """The frame is not a y-websocket message."""
+
+
+class DocumentBroken(ProtocolError):
+    """The update can't be applied, and has broken the document in memory: it must be loaded anew."""
 
 
 class TokenError(RtcError):

@@ -93,6 +93,8 @@ class Pieces:
             clock, at = read_uint(self._update, at)
             if client in self._readers:
                 raise NotKnown
+            if not count:
+                raise ProtocolError("A client of the update has no structs.")
             self._readers[client] = StructReader(self._update, client, clock, at, count)
             scout = StructReader(self._update, client, clock, at, count)
             while scout.left:
@@ -163,18 +165,29 @@ class Pieces:
         return _Section(reader.client, reader.clock, reader.left, reader.at, self._ends[reader.client])
 
 
+def require_sound(update: bytes) -> None:
+    """Refuse what is damaged, before pycrdt sees it: some of it would break the document, or end the process.
+
+    Raises:
+        ProtocolError: it is no Yjs update, or one that no client makes.
+    """
+    try:
+        deque(Pieces(update, {}).survey(), maxlen=0)
+    except NotKnown:
+        if could_be_deep(update):
+            raise ProtocolError("The update holds what this version does not know.") from None
+
+
 def require_shallow(update: bytes) -> None:
     """Refuse what would overflow the stack of whoever applies it: that ends the process.
+
+    A quick look, for what was found sound when it came in.
 
     Raises:
         ProtocolError: a value is nested too deeply, or the update is damaged.
     """
-    if not could_be_deep(update):
-        return
-    try:
-        deque(Pieces(update, {}).survey(), maxlen=0)
-    except NotKnown:
-        raise ProtocolError("The update holds what this version does not know.") from None
+    if could_be_deep(update):
+        require_sound(update)
 
 
 def _structs(update: bytes, sections: list[_Section]) -> bytes:

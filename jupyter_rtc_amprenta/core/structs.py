@@ -19,6 +19,8 @@ _INTEGER, _TEXT, _OBJECT, _ARRAY, _BYTES = 125, 119, 118, 117, 116
 _VALUES = 2000
 # pycrdt reads a value within a value by recursion: one that is nested a hundred thousand times ends the process.
 DEEPEST_VALUE = 200
+# Clocks are 32 bits in yrs, which pycrdt is made of, and wrap around.
+HIGHEST_CLOCK = 2**32 - 1
 
 
 class NotKnown(Exception):
@@ -81,14 +83,16 @@ class StructReader:
         self.needs = [(self.client, self.clock - 1)] if self.clock else []
         if kind in (_GC, _SKIP):
             self._length, self._end = read_uint(data, at + 1)
-            if kind == _SKIP:
-                # A gap: what comes after it builds on what was left out.
-                self.needs = [(self.client, self.clock + self._length - 1)]
-            return
-        self._end = self._read_origins(info, at + 1)
-        self._length = self._read_content(kind)
+        else:
+            self._end = self._read_origins(info, at + 1)
+            self._length = self._read_content(kind)
         if self._length < 1:
             raise ProtocolError("A struct of the update is empty.")
+        if self.clock + self._length > HIGHEST_CLOCK:
+            raise ProtocolError("A clock of the update is out of range.")
+        if kind == _SKIP:
+            # A gap: what comes after it builds on what was left out.
+            self.needs = [(self.client, self.clock + self._length - 1)]
 
     def _read_origins(self, info: int, at: int) -> int:
         data = self._data

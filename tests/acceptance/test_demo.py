@@ -1,4 +1,4 @@
-"""The command `jupyter-rtc demo`: it starts, stops and comes back as it was left."""
+"""The command `jupyter-rtc demo`: it starts, stops and comes back as it was left; see test_two_people.py too."""
 
 from __future__ import annotations
 
@@ -95,40 +95,12 @@ def test_one_directory_has_one_demo(demo: RunningDemo) -> None:
     assert requests.get(demo.ready["yjs_health_url"], timeout=10).status_code == 200
 
 
-def test_ctrl_c_leaves_nothing_running_and_the_next_start_finds_all(own_demo: RunningDemo) -> None:
-    first = own_demo.start()
-    own_demo.start_server("alice")
-    put_file(own_demo, "alice", "mine.txt", "kept")
-    Path(first["users"]["alice"]["home"], "Welcome.ipynb").unlink()
-
-    assert own_demo.stop(signal.SIGINT) == 0
-    assert own_demo.processes() == []
-    assert own_demo.postgres.pid is None
-    assert not own_demo.ready_file.exists()
-
-    assert own_demo.start() == first
-    home = Path(first["users"]["alice"]["home"])
-    assert (home / "mine.txt").read_text() == "kept"
-    assert not (home / "Welcome.ipynb").exists(), "what was deleted stays deleted"
-    assert own_demo.stop(signal.SIGTERM) == 0
-
-
-def test_starts_again_after_everything_but_the_database_was_killed(own_demo: RunningDemo) -> None:
-    first = own_demo.start()
-    own_demo.start_server("alice")
-    own_demo.start_server("bob")
-    database = own_demo.postgres.pid
-    own_demo.kill()
-    assert own_demo.postgres.pid == database
-
-    assert own_demo.start() == first
-    assert own_demo.postgres.pid == database
-    own_demo.start_server("alice")
-
-
 def test_ends_what_a_killed_launcher_left_behind(own_demo: RunningDemo) -> None:
     first = own_demo.start()
     own_demo.start_server("alice")
+    put_file(own_demo, "alice", "mine.txt", "kept")
+    home = Path(first["users"]["alice"]["home"])
+    (home / "Welcome.ipynb").unlink()
     left = own_demo.processes()
     assert own_demo.process is not None
     own_demo.process.kill()
@@ -136,6 +108,9 @@ def test_ends_what_a_killed_launcher_left_behind(own_demo: RunningDemo) -> None:
 
     assert own_demo.start() == first
     assert not any(process.is_running() for process in left)
+    assert (home / "mine.txt").read_text() == "kept"
+    assert not (home / "Welcome.ipynb").exists(), "what was deleted stays deleted"
+    assert own_demo.stop(signal.SIGTERM) == 0
 
 
 def test_says_so_when_the_hub_dies(own_demo: RunningDemo) -> None:

@@ -96,12 +96,17 @@ async def test_after_a_restart_everything_acknowledged_is_there_once(shared, end
     await type_at_once(at_alice, at_bob, 10, mark)
     expected = await both_show(at_alice, at_bob, 10, mark)
     await shared.saved()
+    demo, first, database = shared.demo, shared.demo.ready, shared.demo.postgres.pid
     if end == "ctrl-c":
-        assert shared.demo.stop(signal.SIGINT) == 0
+        assert demo.stop(signal.SIGINT) == 0
+        assert demo.processes() == []
+        assert demo.postgres.pid is None
+        assert not demo.ready_file.exists()
     else:
-        shared.demo.kill()
-    assert sources(shared.stored()) == expected if end == "kill -9" else True
-    shared.demo.start()
+        demo.kill()
+        assert demo.postgres.pid == database
+        assert sources(shared.stored()) == expected
+    assert demo.start() == first
     for person in (shared.alice, shared.bob):
         await asyncio.to_thread(person.start_server)
     # The tabs have stayed open: they come back with what they had, as JupyterLab's do.

@@ -42,7 +42,7 @@ CALLERS = {
     "server": "server-alice",
     "anonymous": "",
 }
-EXAMPLES = 3
+EXAMPLES = 2
 # It would tell for minutes what happens; `test_events.py` listens.
 DESCRIBED = [operation for operation in OPERATIONS if operation.path != "/events"]
 

@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 from pycrdt import Doc, Text
+from support.panics import PANICS
 from support.yjs_client import YjsClient, until
 from tornado.httpclient import AsyncHTTPClient
 
@@ -76,6 +77,22 @@ async def test_what_hangs_in_the_air_of_one_who_left_does_not_fill_the_memory(yj
         honest.text.insert(5, "!")
         await honest.committed()
         assert len(yjs.server.rooms.rooms[document_id].doc.get_update()) < 1000
+        assert await stored(yjs, document_id) == "truth!"
+
+
+@pytest.mark.parametrize("kind", [protocol.encode_update, protocol.encode_step_2])
+async def test_an_update_that_would_break_the_document_ends_its_client_alone(yjs, kind):
+    document_id = await yjs.document()
+    async with yjs.client(document_id) as honest:
+        honest.text.insert(0, "truth")
+        for panic in PANICS:
+            liar = yjs.client(document_id)
+            await liar.connect()
+            liar.send(kind(panic))
+            await until(lambda liar=liar: liar.close_code == CloseCode.BAD_MESSAGE)
+        honest.text.insert(5, "!")
+        await honest.committed()
+        assert honest.close_code is None
         assert await stored(yjs, document_id) == "truth!"
 
 

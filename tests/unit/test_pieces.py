@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, merge_updates
+from support.panics import PANICS
 
 from jupyter_rtc_amprenta.core import pieces
 from jupyter_rtc_amprenta.core.causal import apply, clocks, is_complete
-from jupyter_rtc_amprenta.core.errors import ProtocolError
-from jupyter_rtc_amprenta.core.pieces import Pieces
+from jupyter_rtc_amprenta.core.errors import DocumentBroken, ProtocolError
+from jupyter_rtc_amprenta.core.pieces import Pieces, require_sound
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +128,36 @@ def test_a_damaged_update_is_refused_before_its_first_piece_or_read_as_pycrdt_re
             doc.apply_update(piece)
         except (ValueError, RuntimeError):
             return
+
+
+@pytest.mark.parametrize("update", PANICS)
+def test_what_pycrdt_panics_on_is_refused_before(update):
+    with pytest.raises(ProtocolError) as refusal:
+        require_sound(update)
+    assert not isinstance(refusal.value, DocumentBroken)
+    with pytest.raises(ProtocolError):
+        list(Pieces(update, {}))
+
+
+def test_a_panic_is_told_as_a_broken_document():
+    with pytest.raises(DocumentBroken):
+        apply(Doc(), PANICS[0])
+
+
+@given(st.integers(0, 10**6), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=3))
+def test_what_is_found_sound_breaks_no_document(seed, damage):
+    whole, made = edited(seed, rounds=8)
+    update = bytearray(random.Random(seed).choice([whole.get_update(), *made]))
+    for where, byte in damage:
+        update[where % len(update)] = byte
+    for doc in (Doc(), whole):
+        try:
+            require_sound(bytes(update))
+            apply(doc, bytes(update))
+        except DocumentBroken:
+            raise AssertionError(f"{update.hex()} breaks a document") from None
+        except ProtocolError:
+            continue
 
 
 @pytest.mark.parametrize("cut_at", [1, 5, 20, -1])

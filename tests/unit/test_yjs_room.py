@@ -8,15 +8,17 @@ import math
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text
+from support.panics import PANICS
 
 from jupyter_rtc_amprenta.core import protocol
 from jupyter_rtc_amprenta.core.causal import incomplete, load
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
-from jupyter_rtc_amprenta.core.errors import ProtocolError
+from jupyter_rtc_amprenta.core.errors import DocumentBroken, ProtocolError
 from jupyter_rtc_amprenta.core.presence import Speaker
 from jupyter_rtc_amprenta.core.schema import LOG_TABLES, metadata
 from jupyter_rtc_amprenta.core.tokens import DocumentClaims
@@ -163,6 +165,30 @@ def test_what_comes_from_the_log_is_not_logged_again_while_something_waits():
 
     with tempfile.TemporaryDirectory() as folder:
         assert asyncio.run(play(Path(folder))) == 0
+
+
+def test_a_document_that_is_broken_in_memory_is_left_to_be_loaded_anew():
+    async def play(folder: Path) -> None:
+        database = Database(f"sqlite:///{folder}/log.db")
+        metadata.create_all(database.engine, LOG_TABLES)
+        log = DocumentLog(database)
+        room = Room("d", await log.create("d"), 0, Doc(), log, Metrics(), Peers())
+        client = Client("writer")
+        room.join(client)
+        await room.receive(client, protocol.decode(protocol.encode_update(MADE[0])))
+        await room.committed()
+        with pytest.raises(DocumentBroken):
+            # As it comes from another replica, which should have looked at it.
+            await room.document.take(PANICS[0])
+        assert room.outdated and client.ended == protocol.CloseCode.TRY_LATER
+        room.close()
+        history = await log.read("d")
+        assert history.updates == [MADE[0]]
+        await log.stop()
+        database.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder)))
 
 
 def whole(update: bytes) -> Doc:
