@@ -21,8 +21,9 @@ help:
 demo: $(INSTALLED)
 	@$(BIN)/jupyter-rtc demo --dir .demo $(ARGS)
 
-# The tests of one file run in one process, which shares its demo among files; those that take long come first.
-WORKERS ?= 2
+# The tests of one file run in one process, which shares its demo among files; those that take long come first. Some
+# wait more than they work: one process more than there are cores.
+WORKERS ?= 3
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -27,7 +27,7 @@ FLAGS = [
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
     """alice, bob and carol on one Hub; alice's and bob's servers run."""
-    demo = RunningDemo(tmp_path_factory.mktemp("shared") / "demo", users="alice,bob,carol")
+    demo = RunningDemo(tmp_path_factory.mktemp("shared") / "demo", users="alice,bob,carol", pages=True)
     try:
         demo.start()
         with ThreadPoolExecutor() as threads:

@@ -274,3 +274,14 @@ def test_without_secrets_nothing_starts_and_it_says_how_to_make_them(containers,
 def test_nobody_takes_the_admin_s_name_or_enters_unasked(containers):
     assert containers.log_in(ADMIN, "a-password-of-mine") is None
     assert containers.log_in("mallory", "a-password-of-mine") is None
+
+
+async def test_the_hub_s_admin_sees_everybody_s_sessions_and_nobody_else_does(containers, shared):
+    for room in await shared.open():
+        await room.close()
+    page = f"{containers.ready['hub_url']}/services/rtc/admin"
+    browser = containers.log_in(ADMIN, containers.env["JUPYTERHUB_ADMIN_PASSWORD"])
+    shown = browser.get(page, timeout=30)
+    assert shown.status_code == 200
+    assert "alice" in shown.text and f"admin/sessions/{shared.document_id}" in shown.text
+    assert containers.request("GET", page, "alice").status_code == 403

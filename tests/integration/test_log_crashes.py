@@ -14,7 +14,7 @@ from support.logs import Author, new_keys, text_of
 
 from jupyter_rtc_amprenta.core import migrate, queries, queries_history, queries_quick
 from jupyter_rtc_amprenta.core.compaction import Retention
-from jupyter_rtc_amprenta.core.crypto import PLAIN, EncryptionKeys
+from jupyter_rtc_amprenta.core.crypto import EncryptionKeys
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
@@ -40,9 +40,10 @@ def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-@pytest.fixture(params=["plain", "encrypted"])
-def keys(request: pytest.FixtureRequest) -> EncryptionKeys:
-    return PLAIN if request.param == "plain" else new_keys("k1")
+@pytest.fixture
+def keys() -> EncryptionKeys:
+    """What is encrypted goes the same way, and one step more."""
+    return new_keys("k1")
 
 
 @pytest.fixture
