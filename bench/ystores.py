@@ -10,7 +10,7 @@ What is measured, each as the median of several rounds, interleaved so that a bu
     reopen   the same, after our compaction
 
 Upstream's store makes a checkpoint with every 100th write, before that write is done; ours are compacted in the
-background. So `load` compares all updates, one by one, with a checkpoint and a few, and `reopen` like with like.
+background, and who loads a document meanwhile waits for that.
 
 A ratio below 1 means that ours is faster. Each is as it ships: PostgreSQL and both SQLite files have a commit on the
 disk before it is acknowledged.

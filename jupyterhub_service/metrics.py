@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from sqlalchemy import Engine, event
+from sqlalchemy import event
+
+from jupyter_rtc_amprenta.core.database import Database
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -53,10 +55,11 @@ class Metrics:
         """A gauge that is read when it is asked for."""
         Gauge(f"rtc_{name}", help_, registry=self.registry).set_function(value)
 
-    def time_statements(self, engine: Engine) -> None:
-        """Take the time of each statement of an engine, by its first word."""
-        event.listen(engine, "before_cursor_execute", _begin)
-        event.listen(engine, "after_cursor_execute", self._end)
+    def time_statements(self, database: Database) -> None:
+        """Take the time of each statement, by its first word."""
+        for engine in database.engines:
+            event.listen(engine, "before_cursor_execute", _begin)
+            event.listen(engine, "after_cursor_execute", self._end)
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""

@@ -200,7 +200,7 @@ class YjsServer:
 
     def _watch_metrics(self) -> None:
         rooms, metrics = self.rooms, self.metrics
-        metrics.time_statements(self.database.engine)
+        metrics.time_statements(self.database)
         metrics.watch("active_sessions", "Documents that somebody is connected to.", lambda: rooms.active)
         metrics.watch("rooms", "Documents in memory.", lambda: len(rooms.rooms))
         metrics.watch("websocket_connections", "Open WebSocket connections.", lambda: len(rooms.connections))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import queries_compaction, versions
@@ -20,6 +23,9 @@ DELAY_SECONDS = 10.0
 # A document that has got so much since its last snapshot is compacted.
 DUE_UPDATES = 500
 DUE_BYTES = 2**20
+# One that gets so many updates meanwhile is looked after at once, but compaction takes no more than this part of the
+# time then.
+_SHARE = 0.05
 
 
 class Compactor:
@@ -33,15 +39,33 @@ class Compactor:
     def __init__(self, log_: DocumentLog, delay: float = DELAY_SECONDS) -> None:
         self._log = log_
         self._delay = delay
-        self._touched: set[str] = set()
+        # How many updates each has got since it was looked after.
+        self._touched: Counter[str] = Counter()
         self._hopeless: set[str] = set()
+        self._is_due = asyncio.Event()
+        self._not_before = 0.0
+        # Documents with a long tail, while they are looked after.
+        self._at_work: dict[str, asyncio.Future[None]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def touch(self, document_ids: Iterable[str]) -> None:
-        """These documents were appended to."""
-        self._touched.update(document_ids)
+        """These documents were appended to; each is named once for each update."""
+        touched = Counter(document_ids)
+        self._touched.update(touched)
+        if any(self._touched[document_id] >= DUE_UPDATES for document_id in touched):
+            self._is_due.set()
         if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
+            # An event belongs to a loop, and tests make new ones.
+            is_due, self._is_due = self._is_due.is_set(), asyncio.Event()
+            if is_due:
+                self._is_due.set()
             self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def at_rest(self, document_id: str) -> None:
+        """Wait while a document with a long tail is compacted: that is done sooner than all of it is read twice."""
+        working = self._at_work.get(document_id)
+        if working is not None and working.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait([working])
 
     async def stop(self) -> None:
         """End; what is being compacted is finished or left as it was."""
@@ -50,25 +74,36 @@ class Compactor:
 
     async def round(self) -> None:
         """Look after what was touched since the last round."""
-        touched, self._touched = self._touched, set()
+        touched, self._touched = self._touched, Counter()
+        self._is_due.clear()
+        began = time.monotonic()
+        working = asyncio.get_running_loop().create_future()
+        self._at_work = {document_id: working for document_id, count in touched.items() if count >= DUE_UPDATES}
         try:
             await self._make_versions(touched)
             run = self._log.database.run
-            due = await run(queries_compaction.due, touched - self._hopeless, DUE_UPDATES, DUE_BYTES)
+            due = await run(queries_compaction.due, set(touched) - self._hopeless, DUE_UPDATES, DUE_BYTES)
             for document_id in due:
                 await self._compact(document_id)
         except DatabaseUnavailable:
             # The writer says so, and goes on trying; so do we.
-            self._touched |= touched
+            self._touched.update(touched)
         except RtcError as error:
             log.error("Compaction: %s", error)
+        finally:
+            self._at_work = {}
+            working.set_result(None)
+        now = time.monotonic()
+        self._not_before = now + (now - began) / _SHARE
 
     async def _run(self) -> None:
         while self._touched:
-            await asyncio.sleep(self._delay)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_due.wait(), self._delay)
+                await asyncio.sleep(min(self._delay, self._not_before - time.monotonic()))
             await self.round()
 
-    async def _make_versions(self, touched: set[str]) -> None:
+    async def _make_versions(self, touched: Iterable[str]) -> None:
         policy = self._log.policy
         if policy.automatic_versions and not self._log.database.is_sqlite:
             await self._log.database.run(

@@ -125,9 +125,23 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         threads = 1 if self.is_sqlite else threads
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgres_engine(self.url, threads)
-        # The same connections.
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Connections of its own: to change one from a transaction's to this and back takes two ways to PostgreSQL.
+        self._autocommit = self.engine if self.is_sqlite else _postgres_engine(self.url, threads, "AUTOCOMMIT")
+        for engine in self.engines:
+            event.listen(engine, "handle_error", self._forget_connections)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="rtc-database")
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """All its engines, for whoever listens to what is done with them."""
+        return (self.engine,) if self.is_sqlite else (self.engine, self._autocommit)
+
+    def _forget_connections(self, context: Any) -> None:
+        """Where one connection has broken, those of the other kind have too: they are made anew."""
+        if context.is_disconnect:
+            for engine in self.engines:
+                if engine is not context.engine:
+                    engine.dispose(close=False)
 
     def call(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` in one transaction, in this thread.
@@ -171,14 +185,31 @@ class Database:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: self.call_one(function, *args, **kwargs))
 
+    async def read(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same for what only reads: where its connection is from before a restart, it is tried with a new one.
+
+        Raises:
+            DatabaseUnavailable, DatabaseError: see `errors_mapped`.
+        """
+        try:
+            return await self.run_one(function, *args, **kwargs)
+        except DatabaseUnavailable as error:
+            if not getattr(error.__cause__, "connection_invalidated", False):
+                raise
+        return await self.run_one(function, *args, **kwargs)
+
     def close(self) -> None:
         """Wait for what runs, and close all connections."""
         self._threads.shutdown(wait=True)
-        self.engine.dispose()
+        for engine in self.engines:
+            engine.dispose()
 
 
-def _postgres_engine(url: URL, threads: int) -> Engine:
-    engine = create_engine(url, pool_size=threads, max_overflow=0, connect_args=_CONNECT)
+def _postgres_engine(url: URL, threads: int, isolation_level: Any = None) -> Engine:
+    options = {} if isolation_level is None else {"isolation_level": isolation_level}
+    engine = create_engine(url, pool_size=threads, max_overflow=0, connect_args=_CONNECT, **options)
     event.listen(engine, "connect", _refuse_old_server)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", _check_if_idle)
@@ -226,10 +257,11 @@ def _sqlite_engine(url: URL) -> Engine:
 def _prepare_sqlite(connection: Any, record: Any) -> None:
     # The driver must not open transactions by itself: ours begin with the write lock (below).
     connection.isolation_level = None
-    # A rollback journal, not a WAL: shared memory does not work on network homes. FULL: a commit is on the disk.
-    connection.execute("PRAGMA journal_mode=TRUNCATE")
     # One process has the file, for as long as it lives: two would each take the other's saves for outside changes.
     connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+    # Said after that, a write-ahead log needs no shared memory, which network homes have not
+    # (https://sqlite.org/wal.html#use_of_wal_without_shared_memory). FULL: a commit is on the disk.
+    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
 

@@ -169,8 +169,10 @@ class DocumentLog:
         last = self._writer.last(document_id)
         if last is not None and not last.done():
             await asyncio.wait([last])
-        read = queries_history.read_history
-        return await self.database.run_one(read, document_id, until, self.policy.keys, whole=whole)
+        if until is None and not whole:
+            await self.compactor.at_rest(document_id)
+        history = queries_history.read_history
+        return await self.database.read(history, document_id, until, self.policy.keys, whole=whole)
 
     async def read_since(self, document_id: str, since: int) -> News:
         """Read what other processes have appended after a position.
@@ -179,8 +181,8 @@ class DocumentLog:
             DocumentNotFound: the log has no such document.
             DatabaseUnavailable: nothing is known.
         """
-        read = queries_history.read_since
-        return await self.database.run_one(read, document_id, since, self._writer_id, self.policy.keys)
+        news = queries_history.read_since
+        return await self.database.read(news, document_id, since, self._writer_id, self.policy.keys)
 
     def forget(self, document_id: str) -> None:
         """A document was closed: nothing more is kept of it here, unless something still waits."""
@@ -220,7 +222,7 @@ class DocumentLog:
     async def _append(self, batch: list[Pending], again: bool) -> dict[str, list[int] | RtcError]:
         settings = (self.policy.keys, self.policy.max_document_bytes)
         outcome: dict[str, list[int] | RtcError] = {}
-        if not again and not self.database.is_sqlite:
+        if not again:
             try:
                 outcome |= await self.database.run_one(queries_quick.append, batch, *settings)
             except DatabaseUnavailable:

@@ -208,9 +208,8 @@ async def test_the_edits_of_the_log_count_as_activity(rtc: Rtc) -> None:
 
 async def test_no_list_asks_the_database_for_each_row(rtc: Rtc) -> None:
     statements: list[str] = []
-    event.listen(
-        rtc.database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2])
-    )
+    for engine in rtc.database.engines:
+        event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
 
     async def count() -> int:
         statements.clear()

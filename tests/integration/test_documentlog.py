@@ -152,7 +152,8 @@ async def test_what_waits_for_many_documents_is_committed_together(make_database
     for document_id in documents:
         await log.create(document_id)
     commits: list[Any] = []
-    event.listen(database.engine, "commit", commits.append)
+    for engine in database.engines:
+        event.listen(engine, "commit", commits.append)
     for number in range(500):
         log.append(documents[number % 20], str(number).encode(), 1)
     assert await log.flush(20)
@@ -170,7 +171,8 @@ async def test_a_backlog_is_committed_in_parts_and_in_order(
     log = DocumentLog(database)
     await log.create("a")
     commits: list[Any] = []
-    event.listen(database.engine, "commit", commits.append)
+    for engine in database.engines:
+        event.listen(engine, "commit", commits.append)
     updates = [bytes([number]) * (1 + 40 * (number % 4)) for number in range(40)] + [b"large" * 100]
     for payload in updates:
         log.append("a", payload, 1)
@@ -617,7 +619,8 @@ async def test_a_database_that_may_only_be_read_is_waited_for(database_url: str)
     log = DocumentLog(database)
     await log.create("a")
     connected: list[Any] = []
-    event.listen(database.engine, "connect", lambda *_: connected.append(1))
+    for engine in database.engines:
+        event.listen(engine, "connect", lambda *_: connected.append(1))
     forbidden = [True]
 
     def forbid(connection: Any) -> None:
@@ -626,7 +629,8 @@ async def test_a_database_that_may_only_be_read_is_waited_for(database_url: str)
             connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
-    event.listen(database.engine, "begin", forbid)
+    for engine in database.engines:
+        event.listen(engine, "begin", forbid)
     try:
         committed = log.append("a", b"x", 1)
         await until(lambda: log.state == "degraded")

@@ -25,11 +25,9 @@ class Steps:
     def __init__(self, database: Database, die_at: int) -> None:
         self._die_at = die_at
         self._done = 0
-        engine = database.engine
-        event.listen(engine, "before_cursor_execute", self._step)
-        event.listen(engine, "after_cursor_execute", self._step)
-        event.listen(engine, "commit", self._step)
-        event.listen(engine, "checkin", self._step)
+        for engine in database.engines:
+            for name in ("before_cursor_execute", "after_cursor_execute", "commit", "checkin"):
+                event.listen(engine, name, self._step)
 
     def _step(self, *_: Any) -> None:
         self._done += 1
