@@ -22,7 +22,7 @@ from .core.errors import ConfigurationError, DatabaseUnavailable, ServiceError
 from .core.logpolicy import LogPolicy
 from .core.queries import History
 from .core.queries_local import LocalFile
-from .core.schema import prepare_local_store
+from .core.schema import is_prepared, prepare_local_store
 
 # What the timeline of a linked room shows; the document's own history is at the Y.js server.
 _RETENTION = Retention(seconds=7 * 86400.0, updates=2000)
@@ -60,11 +60,11 @@ class LocalStore:
                 f"The local store can't be made at {path}: {error.strerror}. Set RTC_LOCAL_STORE to a file in a "
                 "folder that may be written."
             ) from None
-        self.is_new = path.stat().st_size == 0
         self.database = Database(URL.create("sqlite", database=str(path)))
         policy = LogPolicy(kept_positions=queries_local.kept_positions, retention=_RETENTION)
         self.log = DocumentLog(self.database, max_pending_bytes, policy)
         try:
+            self.is_new = not self.database.call(is_prepared)
             self.database.call(prepare_local_store)
             self._read_only = self.database.call(queries_local.read_only_files)
         except DatabaseUnavailable as error:

@@ -402,6 +402,11 @@ local_files = Table(
 )
 
 
+def is_prepared(connection: Connection) -> bool:
+    """Whether a local store has tables, and so may hold something."""
+    return inspect(connection).has_table(local_files.name)
+
+
 def prepare_local_store(connection: Connection) -> None:
     """Make a local store's tables, or add what those lack that an older version made."""
     tables = [*LOG_TABLES, *local_metadata.sorted_tables]
