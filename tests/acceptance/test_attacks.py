@@ -6,12 +6,14 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 from support.people import BrowserRoom, Person, sources
 from support.running_demo import RunningDemo
 from support.shared_notebook import NOTEBOOK, Shared, both_show, home_files, server_of, type_at_once
+from support.wire import Wire
 from support.yjs_client import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.acceptance, pytest.mark.timeout(300)]
@@ -22,14 +24,23 @@ def own_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
     """A demo whose parts these tests may kill."""
     demo = RunningDemo(tmp_path_factory.mktemp("attacks") / "demo")
     demo.start()
-    for name in ("alice", "bob"):
-        demo.start_server(name)
     yield demo
     demo.end()
 
 
 @pytest.fixture(scope="module")
-def shared(own_demo: RunningDemo) -> Shared:
+def wire(own_demo: RunningDemo) -> Iterator[Wire]:
+    """What bob's server reaches the Y.js server by; both servers are started with it."""
+    wire = Wire(urlsplit(own_demo.ready["yjs_url"]).port)
+    own_demo.configure("bob", RtcExtension={"collaboration_yjs_url": f"ws://127.0.0.1:{wire.port}"})
+    for name in ("alice", "bob"):
+        own_demo.start_server(name)
+    yield wire
+    wire.end()
+
+
+@pytest.fixture(scope="module")
+def shared(wire: Wire, own_demo: RunningDemo) -> Shared:
     return Shared(own_demo)
 
 
@@ -96,6 +107,24 @@ async def test_postgresql_is_killed(shared):
     assert not all(d["saved"] for d in shared.alice.status()["documents"]), "nothing is said to be committed"
     shared.demo.postgres.start()
     await everything_is_equal(shared, at_alice, at_bob, 30, "P")
+
+
+async def test_bob_is_offline_for_a_minute_while_both_edit(shared, wire):
+    at_alice, at_bob = await shared.open()
+    wire.cut()
+    cut_at = time.monotonic()
+    link = lambda: {document["link"] for document in shared.bob.status()["documents"]}  # noqa: E731
+    await until(lambda: link() == {"offline"}, "bob's server is cut off", every=0.2)
+    await type_at_once(at_alice, at_bob, 30, "O")
+    for shown, own, foreign in ((at_alice, "a", "b"), (at_bob, "b", "a")):
+        text = "".join(sources(shown.contents()))
+        assert text.count(f"[O{own}") == 30 and f"[O{foreign}" not in text, "they are apart"
+    await until(lambda: "[Oa29]" in sources(shared.alice.file(NOTEBOOK))[1], "alice's file")
+    await until(lambda: "[Ob29]" in sources(shared.bob.file(shared.bobs_path))[2], "bob's file")
+    assert not all(document["saved"] for document in shared.bob.status()["documents"])
+    await asyncio.sleep(cut_at + 60 - time.monotonic())
+    wire.mend()
+    await everything_is_equal(shared, at_alice, at_bob, 30, "O")
 
 
 async def test_an_older_version_is_checked_out_under_the_open_notebook(shared):

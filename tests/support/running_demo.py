@@ -83,10 +83,15 @@ class RunningDemo(HubUsers):
         self._environment = environment
 
     def _leave_pages_out(self, user: str) -> None:
+        pages = ("jupyterlab", "jupyter_lsp", "notebook", "notebook_shim")
+        self.configure(user, ServerApp={"jpserver_extensions": dict.fromkeys(pages, False)})
+
+    def configure(self, user: str, **traits: dict[str, Any]) -> None:
+        """Set traits of the user's own server, from its next start on."""
         config = self.directory / "homes" / user / ".jupyter" / "jupyter_server_config.json"
         config.parent.mkdir(parents=True, exist_ok=True)
-        pages = ("jupyterlab", "jupyter_lsp", "notebook", "notebook_shim")
-        config.write_text(json.dumps({"ServerApp": {"jpserver_extensions": dict.fromkeys(pages, False)}}))
+        known = json.loads(config.read_text()) if config.exists() else {}
+        config.write_text(json.dumps(known | traits))
 
     @property
     def output(self) -> str:
