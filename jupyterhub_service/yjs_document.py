@@ -11,9 +11,15 @@ from typing import Any
 from pycrdt import Doc, TransactionEvent, merge_updates
 
 from jupyter_rtc_amprenta.core import protocol
-from jupyter_rtc_amprenta.core.causal import apply, apply_in_pieces, clocks, is_complete
+from jupyter_rtc_amprenta.core.causal import (
+    apply,
+    apply_in_pieces,
+    clocks,
+    is_complete,
+    look_through_in_turns,
+)
 from jupyter_rtc_amprenta.core.errors import DocumentBroken, ProtocolError
-from jupyter_rtc_amprenta.core.pieces import LARGE_BYTES, Pieces, require_sound
+from jupyter_rtc_amprenta.core.pieces import LARGE_BYTES, Pieces
 
 from .yjs_connection import Connection
 from .yjs_gaps import Gaps
@@ -131,6 +137,9 @@ class LiveDocument:
         Raises:
             ProtocolError: it is not a Yjs update.
         """
+        if origin is not None and len(update) < LARGE_BYTES:
+            # A large one is looked through before its first piece.
+            await look_through_in_turns(update)
         await self.at_rest()
         if len(update) < LARGE_BYTES:
             self.apply(update, origin, logged=logged)
@@ -140,8 +149,6 @@ class LiveDocument:
 
     def apply(self, update: bytes, origin: Connection | None = None, *, logged: bool = False) -> None:
         """Apply a small update, at once; see `take`."""
-        if origin is not None:
-            require_sound(update)
         changes = self._apply(update)
         self._tell(changes, update, origin, logged)
         # Mostly the change is the update, byte for byte: then nothing of it waits.

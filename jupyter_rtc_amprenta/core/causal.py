@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pycrdt import Doc, get_update, merge_updates
 
 from .errors import DocumentBroken, ProtocolError
-from .pieces import LARGE_BYTES, Pieces, require_shallow
+from .pieces import LARGE_BYTES, Pieces, look_through, require_shallow
 from .protocol import read_uint
 
 # While a long history is applied, others get their turn this often.
@@ -97,6 +97,15 @@ def apply(doc: Doc[Any], update: bytes) -> None:
         raise DocumentBroken("The update can't be applied.") from error
 
 
+async def look_through_in_turns(update: bytes) -> None:
+    """`pieces.require_sound`, so that others get their turn meanwhile.
+
+    Raises:
+        ProtocolError: see there.
+    """
+    await _in_turns(_looking(update))
+
+
 async def apply_in_pieces(doc: Doc[Any], update: bytes, apply_piece: Callable[[bytes], None]) -> bool:
     """Apply a large update so that others get their turn meanwhile.
 
@@ -154,6 +163,10 @@ def _apply_merged(doc: Doc[Any], updates: Sequence[bytes]) -> None:
     except ValueError as error:
         raise ProtocolError("The update can't be read.") from error
     apply(doc, merged)
+
+
+def _looking(update: bytes) -> Generator[None, None, None]:
+    yield from look_through(update)
 
 
 def _piece_by_piece(

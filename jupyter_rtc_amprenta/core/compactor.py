@@ -23,9 +23,11 @@ DELAY_SECONDS = 10.0
 # A document that has got so much since its last snapshot is compacted.
 DUE_UPDATES = 500
 DUE_BYTES = 2**20
-# One that gets so many updates meanwhile is looked after at once, but compaction takes no more than this part of the
-# time then.
+# One that gets so many updates meanwhile is looked after at once, unless the last look took more than this part of
+# the time since: then it waits for that, or for its turn.
 _SHARE = 0.05
+# Who opens a document that is being compacted waits no longer than this.
+_LONGEST_WAIT_SECONDS = 1.0
 
 
 class Compactor:
@@ -46,10 +48,13 @@ class Compactor:
         self._not_before = 0.0
         # Documents with a long tail, while they are looked after.
         self._at_work: dict[str, asyncio.Future[None]] = {}
+        self._has_ended = False
         self._task: asyncio.Task[None] | None = None
 
     def touch(self, document_ids: Iterable[str]) -> None:
         """These documents were appended to; each is named once for each update."""
+        if self._has_ended:
+            return
         touched = Counter(document_ids)
         self._touched.update(touched)
         if any(self._touched[document_id] >= DUE_UPDATES for document_id in touched):
@@ -65,10 +70,11 @@ class Compactor:
         """Wait while a document with a long tail is compacted: that is done sooner than all of it is read twice."""
         working = self._at_work.get(document_id)
         if working is not None and working.get_loop() is asyncio.get_running_loop():
-            await asyncio.wait([working])
+            await asyncio.wait([working], timeout=_LONGEST_WAIT_SECONDS)
 
     async def stop(self) -> None:
-        """End; what is being compacted is finished or left as it was."""
+        """End; what is being compacted is finished or left as it was, and nothing more is begun."""
+        self._has_ended = True
         if self._task is not None:
             self._task.cancel()
 
@@ -77,24 +83,32 @@ class Compactor:
         touched, self._touched = self._touched, Counter()
         self._is_due.clear()
         began = time.monotonic()
-        working = asyncio.get_running_loop().create_future()
-        self._at_work = {document_id: working for document_id, count in touched.items() if count >= DUE_UPDATES}
+        loop = asyncio.get_running_loop()
+        long = {document_id for document_id, count in touched.items() if count >= DUE_UPDATES}
+        self._at_work = {document_id: loop.create_future() for document_id in long}
         try:
             await self._make_versions(touched)
             run = self._log.database.run
             due = await run(queries_compaction.due, set(touched) - self._hopeless, DUE_UPDATES, DUE_BYTES)
-            for document_id in due:
+            self._done(long.difference(due))
+            # Those first for which somebody may wait.
+            for document_id in sorted(due, key=lambda one: one not in long):
                 await self._compact(document_id)
+                self._done([document_id])
         except DatabaseUnavailable:
             # The writer says so, and goes on trying; so do we.
             self._touched.update(touched)
         except RtcError as error:
             log.error("Compaction: %s", error)
         finally:
-            self._at_work = {}
-            working.set_result(None)
+            self._done(list(self._at_work))
         now = time.monotonic()
         self._not_before = now + (now - began) / _SHARE
+
+    def _done(self, document_ids: Iterable[str]) -> None:
+        for document_id in document_ids:
+            if (working := self._at_work.pop(document_id, None)) is not None:
+                working.set_result(None)
 
     async def _run(self) -> None:
         while self._touched:

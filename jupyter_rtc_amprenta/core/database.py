@@ -225,11 +225,12 @@ def _check_if_idle(connection: Any, record: Any, proxy: Any) -> None:
     """Ask a connection that has been idle whether it is there still; to ask each time would double its work."""
     if time.monotonic() - record.info.get("used_at", time.monotonic()) < IDLE_SECONDS:
         return
+    before = connection.autocommit
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-        connection.autocommit = False
+        connection.autocommit = before
     except psycopg2.Error as error:
         # The pool takes another one.
         raise exc.DisconnectionError from error

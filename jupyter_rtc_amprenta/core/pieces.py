@@ -91,10 +91,8 @@ class Pieces:
             count, at = read_uint(self._update, at)
             client, at = read_uint(self._update, at)
             clock, at = read_uint(self._update, at)
-            if client in self._readers:
-                raise NotKnown
-            if not count:
-                raise ProtocolError("A client of the update has no structs.")
+            if client in self._readers or not count:
+                raise ProtocolError("A client of the update is named twice, or has no structs.")
             self._readers[client] = StructReader(self._update, client, clock, at, count)
             scout = StructReader(self._update, client, clock, at, count)
             while scout.left:
@@ -169,13 +167,18 @@ def require_sound(update: bytes) -> None:
     """Refuse what is damaged, before pycrdt sees it: some of it would break the document, or end the process.
 
     Raises:
-        ProtocolError: it is no Yjs update, or one that no client makes.
+        ProtocolError: it is no Yjs update, or one that no client makes, or is of a library that pycrdt can't read.
     """
+    deque(look_through(update), maxlen=0)
+
+
+def look_through(update: bytes) -> Iterator[None]:
+    """`require_sound` in steps, between which others may have their turn."""
     try:
-        deque(Pieces(update, {}).survey(), maxlen=0)
+        for _ in Pieces(update, {}).survey():
+            yield
     except NotKnown:
-        if could_be_deep(update):
-            raise ProtocolError("The update holds what this version does not know.") from None
+        raise ProtocolError("The update holds what this version does not know.") from None
 
 
 def require_shallow(update: bytes) -> None:

@@ -7,6 +7,7 @@ one statement, in a local store two.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -76,6 +77,8 @@ _APPEND_TO_FILE = """
 INSERT INTO yjs_updates (document_id, generation, seq, writer, writer_seq, payload, metadata, key_id, created_at)
 VALUES (:document_id, :generation, :seq, :writer, :writer_seq, :payload, :metadata, :key_id, :created_at)
 """
+# Before, SQLite did not know RETURNING.
+_RETURNING = (3, 35, 0)
 # As SQLAlchemy writes a time into SQLite.
 _TIME_IN_FILE = "%Y-%m-%d %H:%M:%S.%f"
 
@@ -104,6 +107,8 @@ def append(
     if not (wanted := [values for values in wanted if values is not None]):
         return {}
     if connection.dialect.name == "sqlite":
+        if sqlite3.sqlite_version_info < _RETURNING:
+            return {}
         return _append_to_file(connection, wanted, by_document, keys, max_document_bytes)
     parameters: dict[str, object] = {"most": max_document_bytes, "time": now(), "channel": CHANNEL}
     parameters |= _columns(by_document, {one.document: one.generation for one in wanted}, keys)

@@ -79,9 +79,12 @@ class StructReader:
         if at >= len(data):
             raise ProtocolError("The update is cut short.")
         info = data[at]
-        kind = info & 31
+        # Four bits, as yrs reads it, which knows no use of the fifth.
+        kind = info & 15
         self.needs = [(self.client, self.clock - 1)] if self.clock else []
         if kind in (_GC, _SKIP):
+            if info != kind:
+                raise ProtocolError("A struct of the update is damaged.")
             self._length, self._end = read_uint(data, at + 1)
         else:
             self._end = self._read_origins(info, at + 1)

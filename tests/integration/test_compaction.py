@@ -13,6 +13,7 @@ from support.logs import Author, new_keys, text_of
 
 from jupyter_rtc_amprenta.core import compactor, queries, queries_compaction
 from jupyter_rtc_amprenta.core.compaction import Retention, merge
+from jupyter_rtc_amprenta.core.compactor import DUE_UPDATES
 from jupyter_rtc_amprenta.core.crypto import PLAIN
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
@@ -317,3 +318,25 @@ def test_a_deletion_of_something_unknown_is_kept() -> None:
     doc.apply_update(merged)
     doc.apply_update(middle)
     assert str(doc.get("source", type=Text)) == "a"
+
+
+async def test_a_log_that_has_ended_compacts_no_more(database: Database) -> None:
+    log, author = DocumentLog(database), Author()
+    await log.create("ended")
+    for number in range(DUE_UPDATES + 10):
+        log.append("ended", author.write(f"{number} "), 1)
+    assert await log.stop()
+    running = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+    assert "Compactor._run" not in running
+
+
+async def test_a_document_with_a_long_tail_is_compacted_at_once(database: Database) -> None:
+    log, author = DocumentLog(database, policy=LogPolicy(retention=Retention(grace=0.0))), Author()
+    await log.create("long")
+    for number in range(DUE_UPDATES + 10):
+        log.append("long", author.write(f"{number} "), 1)
+    deadline = asyncio.get_running_loop().time() + 8  # less than the usual delay
+    while len((await log.read("long")).entries) > DUE_UPDATES // 2:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.05)
+    await log.stop()

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import event, insert, select, update
 from support.yjs_client import until
 
+from jupyter_rtc_amprenta.core import database as database_module
 from jupyter_rtc_amprenta.core import logwriter, migrate, queries, queries_quick
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
@@ -642,6 +643,19 @@ async def test_a_database_that_may_only_be_read_is_waited_for(database_url: str)
         assert payloads(await log.read("a")) == [b"x"]
     finally:
         database.close()
+
+
+async def test_what_is_one_statement_is_one_after_a_pause_too(database: Database, monkeypatch: Any) -> None:
+    monkeypatch.setattr(database_module, "IDLE_SECONDS", 0.05)
+
+    def is_autocommit(connection: Any) -> bool:
+        connection.exec_driver_sql("SELECT 1")
+        return connection.connection.driver_connection.autocommit
+
+    for pause in (0.0, 0.1, 0.0):
+        await asyncio.sleep(pause)
+        assert await database.run_one(is_autocommit)
+        assert not await database.run(is_autocommit)
 
 
 async def test_broken_connections_are_made_anew(database_url: str) -> None:
