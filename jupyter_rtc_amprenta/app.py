@@ -8,6 +8,7 @@ off      neither: jupyter-collaboration is left alone
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from dataclasses import replace
 from functools import partial
@@ -103,6 +104,7 @@ class RtcExtension(ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Choose the mode and put ours in upstream's place, before upstream makes its handlers."""
+        self._log_with_the_server()
         try:
             settings = settings_of(self, _SETTINGS)
             if settings.collaboration_yjs_url:
@@ -117,6 +119,13 @@ class RtcExtension(ExtensionApp):
         except (ConfigurationError, DatabaseError) as error:
             self.log.error("Amprenta RTC is off: %s", error)
         self.settings["rtc_extension"] = self
+
+    def _log_with_the_server(self) -> None:
+        """Our modules' loggers are nobody's children here: what they say belongs into the server's log."""
+        ours = logging.getLogger(__package__)
+        if not ours.hasHandlers():
+            ours.handlers = list(self.serverapp.log.handlers)
+            ours.setLevel(self.serverapp.log.getEffectiveLevel())
 
     def initialize_handlers(self) -> None:
         """Our own HTTP endpoints."""

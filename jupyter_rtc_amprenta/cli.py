@@ -30,8 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"jupyter-rtc: {error}", file=sys.stderr)
         return 2
     except RtcError as error:
-        print(f"jupyter-rtc: {error}", file=sys.stderr)
+        print(f"jupyter-rtc: {error}{_why(error)}", file=sys.stderr)
         return 1
+
+
+def _why(error: BaseException) -> str:
+    """What the database's driver says of it, for whoever sits at the terminal: a wrong password, a right that lacks."""
+    said = str(getattr(error.__cause__, "orig", "")).strip().partition("\n")[0]
+    return f" ({said})" if said else ""
 
 
 def build_parser() -> argparse.ArgumentParser:

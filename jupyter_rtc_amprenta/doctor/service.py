@@ -9,7 +9,8 @@ from .asking import Answer, ask
 from .check import Check, Place, Scene
 
 _CONFIGURE = (
-    "Call jupyterhub_service.configure(c, …) at the end of jupyterhub_config.py and restart the Hub"
+    "Call jupyterhub_service.configure(c, …) at the end of jupyterhub_config.py and restart the Hub "
+    "(where that is done, the service could not start, and the Hub with it: its log says why)"
 )
 _SERVERS = f"{_CONFIGURE}, then the users' servers: their tokens get their scopes when they start."
 

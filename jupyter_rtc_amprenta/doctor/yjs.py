@@ -54,8 +54,9 @@ def _health(scene: Scene, answer: Answer) -> Check:
     if answer.status == 0:
         return Check(
             name, False, f"{url} does not answer: {answer.text}",
-            "Start it (docker compose up -d yjs-server, or jupyter-rtc yjs-server), and look at its log; if it runs, "
-            "correct YJS_SERVER_URL (here: JUPYTER_COLLABORATION_YJS_URL), or join its network: nc -zv HOST PORT",
+            "Start it (with the Hub, whose service runs it by default; else docker compose up -d yjs-server, or "
+            "jupyter-rtc yjs-server), and look at its log; if it runs, correct yjs_server_url of configure(c, …), or "
+            "YJS_SERVER_URL (here: JUPYTER_COLLABORATION_YJS_URL), or join its network: nc -zv HOST PORT",
         )  # fmt: skip
     said = answer.json
     if not _is_ours(answer):

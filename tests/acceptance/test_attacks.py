@@ -122,6 +122,8 @@ async def test_bob_is_offline_for_a_minute_while_both_edit(shared, wire):
     await until(lambda: "[Oa29]" in sources(shared.alice.file(NOTEBOOK))[1], "alice's file")
     await until(lambda: "[Ob29]" in sources(shared.bob.file(shared.bobs_path))[2], "bob's file")
     assert not all(document["saved"] for document in shared.bob.status()["documents"])
+    log = shared.demo.directory / "logs" / "server-bob.log"
+    assert "the link is offline" in log.read_text(), "an operator finds it there"
     await asyncio.sleep(cut_at + 60 - time.monotonic())
     wire.mend()
     await everything_is_equal(shared, at_alice, at_bob, 30, "O")

@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 from support.yjs_client import until
 
+from jupyter_rtc_amprenta import cli
 from jupyter_rtc_amprenta.core import migrate
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
@@ -163,3 +164,10 @@ async def test_a_table_in_use_is_not_waited_for_in_everybodys_way(
 async def test_sqlite_is_not_migrated() -> None:
     with pytest.raises(ConfigurationError, match="PostgreSQL"):
         migrate.upgrade("sqlite:///x.db")
+
+
+def test_the_command_tells_what_the_database_says(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["migrate", f"--database-url={database_url}_of_nobody"]) == 1
+    assert "does not exist" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_rtc_amprenta.core.settings import VARIABLES
+from jupyterhub_service.configuration import configure
 from jupyterhub_service.operations import OPERATIONS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -30,6 +32,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_variable_is_in_the_configuration(built: Path) -> None:
     page = (built / "configuration.html").read_text()
     assert [one.name for one in VARIABLES if one.name not in page] == []
+
+
+def test_every_parameter_of_configure_is_explained_where_a_hub_is_set_up(built: Path) -> None:
+    page = (built / "install.html").read_text()
+    parameters = [name for name in inspect.signature(configure).parameters if name != "c"]
+    assert [name for name in parameters if f">{name}<" not in page] == []
 
 
 def test_every_operation_is_in_the_rest_api(built: Path) -> None:
