@@ -94,10 +94,14 @@ async def test_it_starts_before_the_database_and_ends_within_ten_seconds_without
 async def test_sigterm_commits_what_waits_and_sends_everyone_away_to_come_back(deployment):
     (server,) = deployment.start()
     await server.becomes(200)
-    async with deployment.client(server, "text_open") as one, deployment.client(server, "text_new") as idle:
+    async with (
+        deployment.client(server, "text_open") as one,
+        deployment.client(server, "text_open") as watcher,
+        deployment.client(server, "text_new") as idle,
+    ):
         for number in range(200):
             one.text.insert(0, f"{number} ")
-        await asyncio.sleep(0.1)
+        await until(lambda: str(watcher.text) == str(one.text), "the server has all of it", every=0.005)
         took = await asyncio.to_thread(server.terminate)
         await until(lambda: one.close_code == idle.close_code == CloseCode.TRY_LATER)
     assert took < 5
