@@ -32,8 +32,8 @@ RUNS ?= 300
 SECONDS ?= 600
 soak: $(INSTALLED)
 	RTC_SOAK_RUNS=$(RUNS) $(BIN)/python -m pytest tests/integration/test_simulation.py \
-		tests/integration/test_mounts_attack.py -x -q
-	RTC_SOAK_SECONDS=$(SECONDS) RTC_SOAK_IDLE=2000 $(BIN)/python -m pytest tests/integration/test_yjs_soak.py -x -q
+		tests/integration/test_mounts_attack.py -x -q -o faulthandler_timeout=0
+	RTC_SOAK_SECONDS=$(SECONDS) RTC_SOAK_IDLE=2000 $(BIN)/python -m pytest tests/integration/test_yjs_soak.py -x -q -o faulthandler_timeout=0
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -92,18 +92,18 @@ def drive(*args) -> None:
 
 
 @given(history=histories(OFTEN + SELDOM, 2), replicas=st.integers(1, 2))
-@attacked(8)
+@attacked(4)
 def test_a_text_of_two(database_url, tmp_path, history, replicas):
     drive(database_url, tmp_path, "text", 2, replicas, history)
 
 
 @given(history=histories(OFTEN + SELDOM + CELLS, 2), replicas=st.integers(1, 2))
-@attacked(8)
+@attacked(4)
 def test_a_notebook_of_two(database_url, tmp_path, history, replicas):
     drive(database_url, tmp_path, "notebook", 2, replicas, history)
 
 
 @given(history=histories(OFTEN + SELDOM + CELLS + LOSSES, 3), kind=st.sampled_from(["text", "notebook"]))
-@attacked(8)
+@attacked(4)
 def test_three_of_whom_some_lose_their_right_their_store_or_their_file(database_url, tmp_path, history, kind):
     drive(database_url, tmp_path, kind, 3, 2, history)
