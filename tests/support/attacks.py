@@ -188,7 +188,8 @@ class World:
         held = content if self.kind == "text" else json.dumps(content, ensure_ascii=False)
         for word in self.words.values():
             if word.text in held:
-                word.secure = False
+                # Nor need it be beside: whoever has the file put the old one in its place.
+                word.secure = word.kept = False
         self.touched.update(CELLS if self.kind == "notebook" else ())
         self._write(server, first_notebook() if self.kind == "notebook" else "first line\nsecond line\n")
 
