@@ -188,8 +188,7 @@ class World:
         held = content if self.kind == "text" else json.dumps(content, ensure_ascii=False)
         for word in self.words.values():
             if word.text in held:
-                # Nor need it be beside: whoever has the file put the old one in its place.
-                word.secure = word.kept = False
+                word.secure = False
         self.touched.update(CELLS if self.kind == "notebook" else ())
         self._write(server, first_notebook() if self.kind == "notebook" else "first line\nsecond line\n")
 
