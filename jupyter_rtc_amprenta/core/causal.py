@@ -103,7 +103,7 @@ async def look_through_in_turns(update: bytes) -> None:
     Raises:
         ProtocolError: see there.
     """
-    await _in_turns(_looking(update))
+    await _in_turns(look_through(update))
 
 
 async def apply_in_pieces(doc: Doc[Any], update: bytes, apply_piece: Callable[[bytes], None]) -> bool:
@@ -163,10 +163,6 @@ def _apply_merged(doc: Doc[Any], updates: Sequence[bytes]) -> None:
     except ValueError as error:
         raise ProtocolError("The update can't be read.") from error
     apply(doc, merged)
-
-
-def _looking(update: bytes) -> Generator[None, None, None]:
-    yield from look_through(update)
 
 
 def _piece_by_piece(

@@ -208,8 +208,8 @@ class Database:
 
 
 def _postgres_engine(url: URL, threads: int, isolation_level: Any = None) -> Engine:
-    options = {} if isolation_level is None else {"isolation_level": isolation_level}
-    engine = create_engine(url, pool_size=threads, max_overflow=0, connect_args=_CONNECT, **options)
+    options = {"pool_size": threads, "max_overflow": 0, "connect_args": _CONNECT}
+    engine = create_engine(url, isolation_level=isolation_level, **options)
     event.listen(engine, "connect", _refuse_old_server)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", _check_if_idle)

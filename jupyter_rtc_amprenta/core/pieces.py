@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 from .errors import ProtocolError
@@ -172,7 +172,7 @@ def require_sound(update: bytes) -> None:
     deque(look_through(update), maxlen=0)
 
 
-def look_through(update: bytes) -> Iterator[None]:
+def look_through(update: bytes) -> Generator[None, None, None]:
     """`require_sound` in steps, between which others may have their turn."""
     try:
         for _ in Pieces(update, {}).survey():

@@ -56,8 +56,8 @@ def _secrets(scene: Scene) -> list[str]:
 
 def _without(text: str, secrets: list[str]) -> str:
     for secret in secrets:
-        # A whole word: within another one it is chance, and would tell it.
-        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+        # One of letters alone is a word: within another word it is chance, and to mask it would tell it.
+        text = re.sub(rf"(?<!\w){secret}(?!\w)", "***", text) if secret.isalpha() else text.replace(secret, "***")
     return text
 
 

@@ -6,6 +6,8 @@ import asyncio
 import json
 import math
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -84,12 +86,27 @@ def shown(doc: Doc) -> tuple[bytes, str, str]:
     return doc.get_state(), str(doc.get("source", type=Text)), json.dumps(cells.to_py(), default=str)
 
 
-async def _play(folder: Path, messages: list[bytes]) -> None:
+@asynccontextmanager
+async def _open_room(folder: Path) -> AsyncIterator[tuple[Room, DocumentLog]]:
+    """A room over a log of its own."""
     database = Database(f"sqlite:///{folder}/log.db")
     metadata.create_all(database.engine, LOG_TABLES)
     log = DocumentLog(database)
-    generation = await log.create("d")
-    room = Room("d", generation, 0, Doc(), log, Metrics(), Peers())
+    room = Room("d", await log.create("d"), 0, Doc(), log, Metrics(), Peers())
+    try:
+        yield room, log
+    finally:
+        room.close()
+        await log.stop()
+        database.close()
+
+
+async def _play(folder: Path, messages: list[bytes]) -> None:
+    async with _open_room(folder) as (room, log):
+        await _play_in(room, log, messages)
+
+
+async def _play_in(room: Room, log: DocumentLog, messages: list[bytes]) -> None:
     writer, reader = Client("writer"), Client("reader", "read-only")
     for client in (writer, reader):
         room.join(client)
@@ -108,9 +125,6 @@ async def _play(folder: Path, messages: list[bytes]) -> None:
     # What hangs in the air is shown by pycrdt at times; it is nobody's document yet.
     if not room.document.waits:
         assert shown(stored) == shown(room.doc) == shown(reader.doc)
-    room.close()
-    await log.stop()
-    database.close()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -141,27 +155,20 @@ def test_what_comes_from_the_log_is_not_logged_again_while_something_waits():
     (both,) = made_by_author
 
     async def play(folder: Path) -> int:
-        database = Database(f"sqlite:///{folder}/log.db")
-        metadata.create_all(database.engine, LOG_TABLES)
-        log = DocumentLog(database)
-        room = Room("d", await log.create("d"), 0, Doc(), log, Metrics(), Peers())
-        client = Client("writer")
-        room.join(client)
-        other: Doc = Doc(client_id=8)
-        made: list[bytes] = []
-        subscription = other.observe(lambda event: made.append(event.update))
-        for word in ("a", "b"):
-            other.get("source", type=Text).insert(0, word)
-        other.unobserve(subscription)
-        await room.receive(client, protocol.decode(protocol.encode_update(made[1])))
-        assert room.document.waits
-        await room.document.take(both, logged=True)
-        assert shown(room.doc)[1:] == shown(whole(both))[1:]
-        room.close()
-        count = (await log.read("d")).seq
-        await log.stop()
-        database.close()
-        return count
+        async with _open_room(folder) as (room, log):
+            client = Client("writer")
+            room.join(client)
+            other: Doc = Doc(client_id=8)
+            made: list[bytes] = []
+            subscription = other.observe(lambda event: made.append(event.update))
+            for word in ("a", "b"):
+                other.get("source", type=Text).insert(0, word)
+            other.unobserve(subscription)
+            await room.receive(client, protocol.decode(protocol.encode_update(made[1])))
+            assert room.document.waits
+            await room.document.take(both, logged=True)
+            assert shown(room.doc)[1:] == shown(whole(both))[1:]
+            return (await log.read("d")).seq
 
     with tempfile.TemporaryDirectory() as folder:
         assert asyncio.run(play(Path(folder))) == 0
@@ -169,23 +176,16 @@ def test_what_comes_from_the_log_is_not_logged_again_while_something_waits():
 
 def test_a_document_that_is_broken_in_memory_is_left_to_be_loaded_anew():
     async def play(folder: Path) -> None:
-        database = Database(f"sqlite:///{folder}/log.db")
-        metadata.create_all(database.engine, LOG_TABLES)
-        log = DocumentLog(database)
-        room = Room("d", await log.create("d"), 0, Doc(), log, Metrics(), Peers())
-        client = Client("writer")
-        room.join(client)
-        await room.receive(client, protocol.decode(protocol.encode_update(MADE[0])))
-        await room.committed()
-        with pytest.raises(DocumentBroken):
-            # As it comes from another replica, which should have looked at it.
-            await room.document.take(PANICS[0])
-        assert room.outdated and client.ended == protocol.CloseCode.TRY_LATER
-        room.close()
-        history = await log.read("d")
-        assert history.updates == [MADE[0]]
-        await log.stop()
-        database.close()
+        async with _open_room(folder) as (room, log):
+            client = Client("writer")
+            room.join(client)
+            await room.receive(client, protocol.decode(protocol.encode_update(MADE[0])))
+            await room.committed()
+            with pytest.raises(DocumentBroken):
+                # As it comes from another replica, which should have looked at it.
+                await room.document.take(PANICS[0])
+            assert room.outdated and client.ended == protocol.CloseCode.TRY_LATER
+            assert (await log.read("d")).updates == [MADE[0]]
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(Path(folder)))
