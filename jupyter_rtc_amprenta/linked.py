@@ -78,6 +78,8 @@ class LinkedDocument:
 
     Attributes:
         agreed: with the other servers that have the file, once the document is known; None: no other has it.
+        seen_with_file: what the document shows now was compared to the file, or comes from it: edits since then
+            are not in the file.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class LinkedDocument:
         self.record = FileRecord(room_id, store, self.split, self.content, self._position_now)
         self.link = Link(room_id, self.split, awareness, self._admit, on_replaced, self._refused)
         self.agreed: AgreedRecord | None = None
+        self.seen_with_file = False
         self._identity = FileIdentity(room_id, mounts, store, client, self.record, id_is_gone, is_open)
         self._holder = mounts.holder
         self._store = store
@@ -176,6 +179,7 @@ class LinkedDocument:
                 await self._begin(self._kept.updates)
         if self._generation != self.file.generation:
             await self._wait_for_history()
+        self.seen_with_file = True
         if self.place.agreed:
             # What the others have done with the file is asked before each save.
             return FileVerdict.WRITE
@@ -306,8 +310,8 @@ class LinkedDocument:
         else:
             self._seed = self._seed or self._on_disk.seed()
             self.split.apply_local(self._seed)
+            self._shows_file = self.seen_with_file = True
             await self.record.remember_save(self._on_disk.digest)
-            self._shows_file = True
 
     # --- the histories ---
 

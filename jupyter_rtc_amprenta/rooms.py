@@ -116,6 +116,8 @@ class LinkedRoom(SeparateRoom):
         await self.linked.side_is_kept()
         await self.saver.settle(verdict, on_disk)
         self.ready = True
+        if self.saver.unsaved:
+            self.saver.content_changed(self._save_delay)
         self._emit(LogLevel.INFO, "initialize", "Room initialized")
 
     async def _wait_for_predecessor(self) -> None:
@@ -220,14 +222,15 @@ class LinkedRoom(SeparateRoom):
 
     def _on_document_change(self, target: str, event: Any) -> None:
         # Servers and browsers write `state` too: were it saved for, two linked rooms would save each other for ever.
-        if target == "state" or not self.ready:
+        if target == "state" or not self.linked.seen_with_file:
             return
         browser = BROWSER.get()
         if browser is not None and browser.username == self.linking.owner and not self.linked.split.filling:
             self.places.edited(target, event)
             self.linking.on_moves()
         if self._autosave():
-            self.saver.content_changed(self._save_delay)
+            # What comes while it opens is saved as soon as what the file held is safe.
+            self.saver.content_changed(self._save_delay if self.ready else None)
 
     def _autosave(self) -> bool:
         """Whether at least one of the browsers that are here wants to be saved for; with none here, yes."""

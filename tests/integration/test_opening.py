@@ -14,7 +14,10 @@ from support.yjs_client import until
 
 from jupyter_rtc_amprenta.core import queries
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
+from jupyter_rtc_amprenta.core.errors import DatabaseUnavailable
 from jupyter_rtc_amprenta.core.schema import participants
+from jupyter_rtc_amprenta.filerecord import FileRecord, FileVerdict
+from jupyter_rtc_amprenta.filesaver import FileSaver
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -331,3 +334,50 @@ async def test_a_new_file_of_an_old_name_is_another_document(world):
     await world.alice_shows("private\n")
     assert world.alice.room.linked.file.own
     assert "private" not in world.bob.tab.text + world.bob.file.read_text()
+
+
+@pytest.mark.parametrize("file_is_old", [False, True], ids=["as it was", "old"])
+async def test_what_comes_while_the_file_is_looked_at_is_saved_too(world, monkeypatch, file_is_old):
+    """alice types when bob's server has compared its file to the document, and does not serve its room yet."""
+    await world.shared()
+    await world.bob.stop()
+    if file_is_old:
+        world.alice.tab.type("before ", 0)
+        await world.committed(world.alice)
+    settle = FileSaver.settle
+
+    async def settle_and_wait(saver: FileSaver, verdict: FileVerdict, on_disk: object) -> None:
+        await settle(saver, verdict, on_disk)
+        assert verdict is (FileVerdict.WRITE if file_is_old else FileVerdict.AS_IT_IS)
+        world.alice.tab.type("meanwhile ", 0)
+        await until(lambda: "meanwhile" in saver._linked.content())
+
+    monkeypatch.setattr(FileSaver, "settle", settle_and_wait)
+    await world.bob.start()
+    text = "meanwhile before base\n" if file_is_old else "meanwhile base\n"
+    await until(lambda: world.bob.file.read_text() == text, "bob's file")
+
+
+@pytest.mark.parametrize("ends", ["fails", "is cancelled"])
+async def test_an_outside_change_whose_merge_does_not_end_is_not_overwritten(world, monkeypatch, ends):
+    """The local store refuses it, or alice's server stops in its middle; what she typed is saved after that."""
+    await world.alice.start()
+    world.alice.room._save_delay = 600
+    world.alice.tab.type("typed ", 0)
+    await until(lambda: world.alice.room._document.get() == "typed base\n")
+    take_in, merging = FileRecord.take_in, asyncio.Event()
+
+    async def does_not_end(*_: object) -> bool:
+        monkeypatch.setattr(FileRecord, "take_in", take_in)
+        merging.set()
+        if ends == "is cancelled":
+            await asyncio.Event().wait()
+        raise DatabaseUnavailable("The database does not answer.")
+
+    monkeypatch.setattr(FileRecord, "take_in", does_not_end)
+    with world.alice.file.open("a") as file:
+        file.write("script\n")
+    await merging.wait()
+    await world.alice.stop()
+    assert world.alice.file.read_text() == "typed base\nscript\n"
+    assert await world.stored() == "typed base\nscript\n"

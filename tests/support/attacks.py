@@ -40,6 +40,7 @@ class Word:
         server: at whose.
         cell: of a notebook, by id; "" for text.
         in_file: it was written into the file, by something else than Jupyter.
+        overwritten: somebody has put an older file in the place of one that held it: it may be gone everywhere.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Word:
     secure: bool = True
     forbidden: bool = False
     kept: bool = False
+    overwritten: bool = False
 
 
 class World:
@@ -72,9 +74,12 @@ class World:
         self.words: dict[str, Word] = {}
         # Cells that were moved or removed: what is typed into them at the same time goes, or comes twice.
         self.touched: set[str] = set()
+        # Who has lost the store and not opened the file since: what changed in it has no base to be merged by.
+        self.baseless: set[Server] = set()
         self.conflicts_are_normal = False
         self.history: list[tuple[str, int, int]] = []
         self._cells = 0
+        self._log = DocumentLog(hub.database)
 
     async def begin(self) -> None:
         self.alice.home.mkdir()
@@ -188,8 +193,9 @@ class World:
         held = content if self.kind == "text" else json.dumps(content, ensure_ascii=False)
         for word in self.words.values():
             if word.text in held:
-                word.secure = False
-        self.touched.update(CELLS if self.kind == "notebook" else ())
+                word.secure, word.kept, word.overwritten = False, False, True
+        if self.kind == "notebook":
+            self.touched.update(CELLS, (cell["id"] for cell in content["cells"]))
         self._write(server, first_notebook() if self.kind == "notebook" else "first line\nsecond line\n")
 
     async def delete_file(self, server: Server, number: int) -> None:
@@ -259,6 +265,7 @@ class World:
             await server.crash()
         await self._may_lose(server, kept=False)
         server.lose_store()
+        self.baseless.add(server)
         if server is not self.alice:
             # Whose the file is stood in the store; so the file goes, and the document is joined again.
             server.file.unlink(missing_ok=True)
@@ -314,6 +321,9 @@ class World:
     def _word_in_file(self, server: Server, cell: str = "") -> Word:
         word = self._word(server, cell)
         word.in_file = True
+        if server.is_open:
+            self.baseless.discard(server)
+        word.secure = word.secure and server not in self.baseless
         word.kept = not word.secure
         return word
 
@@ -328,7 +338,7 @@ class World:
         if server.is_open and kept:
             here += json.dumps(server.room.linked.content(), ensure_ascii=False)
         for word in self._words_of(server):
-            if word.text not in committed:
+            if word.text not in committed and not word.overwritten:
                 word.secure, word.kept = False, word.text in here and (kept or server is self.alice)
 
     async def _will_reload(self, server: Server) -> None:
@@ -396,7 +406,7 @@ class World:
         return document.get()
 
     async def _updates(self) -> list[bytes]:
-        return (await DocumentLog(self.hub.database).read(self.document_id)).updates
+        return (await self._log.read(self.document_id)).updates
 
     async def stored(self) -> str:
         """Everything that is in PostgreSQL, as text."""
@@ -423,10 +433,12 @@ class World:
         assert self.conflicts_are_normal or not list(self.home.rglob("*(conflict *")), self.described()
 
     def _beside(self, server: Server) -> str:
-        """What is in copies beside the file, and in the file where it is nobody else's any more."""
-        paths = list(server.home.glob("*(conflict *"))
-        if self.rights[server] is None:
-            paths.append(server.file)
+        """What is in copies beside the file, such as one that is shared no longer, and in the file where it is one."""
+        paths = [
+            path
+            for path in server.home.glob(f"{server.file.stem}*")
+            if path != server.file or self.rights[server] is None
+        ]
         return "".join(json.dumps(path.read_text(), ensure_ascii=False) for path in paths)
 
     def described(self) -> str:

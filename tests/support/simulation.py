@@ -267,15 +267,18 @@ class Server:
         """The server starts, opens the document, and the tab finds it."""
         if not self.is_open:
             await self.hub.run_in(self.user, self._open())
-        if not self.tab.is_connected:
-            if self.tab.must_reload or self.tab.session not in ("", self.session):
-                if self.before_reload is not None:
-                    await self.before_reload()
-                self.forget_tab()
-            self.tab.session = self.session
-            await self.tab.connect()
-            self.hub.begin_in(self.user, self.room.serve(self.tab.pipe))
-            await until(lambda: self.tab.synced.is_set() or not self.tab.is_connected)
+        if self.tab.is_connected:
+            return
+        if self.tab.must_reload or self.tab.session not in ("", self.session):
+            if self.before_reload is not None:
+                await self.before_reload()
+            self.forget_tab()
+        if self.room is None:
+            return  # it was killed meanwhile
+        self.tab.session = self.session
+        await self.tab.connect()
+        self.hub.begin_in(self.user, self.room.serve(self.tab.pipe))
+        await until(lambda: self.tab.synced.is_set() or not self.tab.is_connected)
 
     async def _open(self) -> None:
         if self.linking is None:
