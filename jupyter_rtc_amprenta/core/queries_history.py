@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -13,7 +13,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
-    Row,
     Select,
     Table,
     bindparam,
@@ -102,7 +101,7 @@ def read_history(
         if limit < last:
             raise HistoryCompacted(f"The document's state at position {until} is not kept any more.")
         raise DatabaseError("Updates are missing in the database: restore it from a backup.")
-    entries = _entries(rows, document_id, generation, keys)
+    entries = entries_of(rows, document_id, generation, keys)
     if snapshot is None:
         return History(generation, limit, None, entries)
     place = snapshot_place(document_id, generation, snapshot.seq)
@@ -146,7 +145,7 @@ def read_since(
     document, *rows = rows
     if len(rows) == document.seq - since:
         others = [row for row in rows if row.writer != writer]
-        entries = _entries(others, document_id, document.writer_seq, keys)
+        entries = entries_of(others, document_id, document.writer_seq, keys)
         return News(document.writer_seq, document.seq, [entry.payload for entry in entries])
     # Positions have no gap: what is missing was merged, or the document was reset.
     history = read_history(connection, document_id, keys=keys)
@@ -160,9 +159,14 @@ def first_kept(connection: Connection, document_id: str, generation: int) -> int
     return first if first is not None else 2**62
 
 
-def _entries(
-    rows: Sequence[Row[Any]], document_id: str, generation: int, keys: EncryptionKeys
+def entries_of(
+    rows: Iterable[Sequence[Any]], document_id: str, generation: int, keys: EncryptionKeys
 ) -> tuple[Entry, ...]:
+    """Updates as they are read: of each anything, the position, payload, key id, writer, and the writer's own number.
+
+    Raises:
+        EncryptionError: one can't be decrypted with these keys.
+    """
     # Thousands of them: what is plain takes the short way. psycopg2 gives memoryviews, which pycrdt refuses.
     return tuple(
         [
@@ -172,7 +176,7 @@ def _entries(
     )
 
 
-def _decrypted(row: Row[Any], document_id: str, generation: int, keys: EncryptionKeys) -> Entry:
+def _decrypted(row: Sequence[Any], document_id: str, generation: int, keys: EncryptionKeys) -> Entry:
     _, seq, payload, key_id, writer, writer_seq, *rest = row
     place = (document_id, generation, writer, writer_seq)
     payload = keys.open(bytes(payload), key_id, document_id, update_place(*place))
@@ -194,7 +198,7 @@ def _of_document(table: Table, document: CTE) -> ColumnElement[bool]:
 
 
 def _part(part: int, *, whole: bool, seq: Any, **given: Any) -> Select[Any]:
-    """The columns that all parts have, in the order in which `_entries` takes them."""
+    """The columns that all parts have, in the order in which `entries_of` takes them."""
     table = yjs_updates.c
     columns = [table.payload, table.key_id, table.writer, table.writer_seq]
     columns += [table.created_at, table.metadata] if whole else []

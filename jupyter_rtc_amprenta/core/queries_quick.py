@@ -1,21 +1,24 @@
-"""Appending in as few statements as can be: what nearly every append is. The connection comes first.
+"""Appending and reading in as little as can be: what nearly all of it is. The connection comes first.
 
 `queries.append` asks, locks, looks for an earlier try, writes, counts and tells: seven ways to the database and back,
 and a transaction around them. This does the same where all is as expected; what is not, it leaves. In PostgreSQL it is
-one statement, in a local store two.
+one statement, in a local store two. `queries_history.read_history` reads any document as of any position, in one
+statement that takes PostgreSQL longer to plan than to run; for one whose newest state has a short tail there is one
+that is planned in half the time.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import groupby
-from typing import NamedTuple
+from itertools import count, groupby, repeat
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
-from .crypto import EncryptionKeys
+from .crypto import PLAIN, EncryptionKeys, snapshot_place
 from .queries import CHANNEL, Pending, row_of
+from .queries_history import History, entries_of, read_history
 from .schema import now
 
 # The documents that are as expected are locked in the order of their ids, so that two writers can't wait for each
@@ -77,6 +80,25 @@ _APPEND_TO_FILE = """
 INSERT INTO yjs_updates (document_id, generation, seq, writer, writer_seq, payload, metadata, key_id, created_at)
 VALUES (:document_id, :generation, :seq, :writer, :writer_seq, :payload, :metadata, :key_id, :created_at)
 """
+# A document with its newest snapshot and all that came after it, in one row. Of a long tail there is nothing in it.
+_READ = """
+SELECT known.generation, known.seq, snapshot.seq AS snapshot_seq, snapshot.payload, snapshot.key_id, tail.*
+FROM yjs_documents known
+LEFT JOIN LATERAL (
+  SELECT seq, payload, key_id FROM yjs_snapshots
+  WHERE document_id = known.document_id AND generation = known.generation ORDER BY seq DESC LIMIT 1
+) snapshot ON true
+LEFT JOIN LATERAL (
+  SELECT array_agg(payload ORDER BY seq), array_agg(key_id ORDER BY seq), array_agg(writer ORDER BY seq),
+    array_agg(writer_seq ORDER BY seq)
+  FROM yjs_updates
+  WHERE document_id = known.document_id AND generation = known.generation AND seq > coalesce(snapshot.seq, 0)
+) tail (payloads, key_ids, writers, writer_seqs) ON known.tail_bytes <= %(most)s
+WHERE known.document_id = %(document)s
+"""
+# An array is one value, which PostgreSQL makes in memory as a whole.
+_MOST_TAIL_BYTES = 2**20
+
 # Before, SQLite did not know RETURNING.
 _RETURNING = (3, 35, 0)
 # As SQLAlchemy writes a time into SQLite.
@@ -120,6 +142,27 @@ def append(
             _APPEND, parameters | dict(zip(names, map(list, zip(*wanted, strict=True)), strict=True))
         )
     return {row.document_id: _positions(row.before, by_document[row.document_id]) for row in rows}
+
+
+def read_newest(connection: Connection, document_id: str, keys: EncryptionKeys = PLAIN) -> History:
+    """As `queries_history.read_history`, which it is for a local store, and where the tail is long."""
+    if connection.dialect.name != "sqlite":
+        parameters = {"document": document_id, "most": _MOST_TAIL_BYTES}
+        row = connection.exec_driver_sql(_READ, parameters).one_or_none()
+        if row is not None and len(row.payloads or ()) == row.seq - (row.snapshot_seq or 0):
+            return _history(row, document_id, keys)
+    return read_history(connection, document_id, keys=keys)
+
+
+def _history(row: Row[Any], document_id: str, keys: EncryptionKeys) -> History:
+    snapshot, start = None, row.snapshot_seq or 0
+    if row.snapshot_seq is not None:
+        place = snapshot_place(document_id, row.generation, row.snapshot_seq)
+        snapshot = keys.open(bytes(row.payload), row.key_id, document_id, place)
+    tail = (row.payloads or (), row.key_ids or (), row.writers or (), row.writer_seqs or ())
+    rows = zip(repeat(None), count(start + 1), *tail)
+    entries = entries_of(rows, document_id, row.generation, keys)
+    return History(row.generation, row.seq, snapshot, entries)
 
 
 class _Wanted(NamedTuple):

@@ -442,6 +442,31 @@ async def test_a_snapshot_stands_for_what_came_before_it(log: DocumentLog) -> No
     assert (await log.read("a", until=2)).updates == [b"1", b"2"]
 
 
+@pytest.mark.parametrize("most", [0, 2**20], ids=["long", "short"])
+async def test_a_long_tail_is_read_row_by_row(log: DocumentLog, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(queries_quick, "_MOST_TAIL_BYTES", most)
+    read = 0
+
+    def count(*_: Any, **__: Any) -> History:
+        nonlocal read
+        read += 1
+        return queries.read_history(*_, **__)
+
+    monkeypatch.setattr(queries_quick, "read_history", count)
+    for number in range(1, 6):
+        await log.append("a", str(number).encode(), 1)
+    assert (await log.read("a")).updates == [b"1", b"2", b"3", b"4", b"5"]
+    assert read == (log.database.is_sqlite or most == 0)
+
+
+async def test_rows_that_are_missing_are_no_shorter_document(log: DocumentLog) -> None:
+    for number in range(1, 6):
+        await log.append("a", str(number).encode(), 1)
+    await log.database.run(lambda c: c.execute(yjs_updates.delete().where(yjs_updates.c.seq == 3)))
+    with pytest.raises(DatabaseError, match="missing"):
+        await log.read("a")
+
+
 async def test_not_found_means_that_there_is_no_such_document(log: DocumentLog) -> None:
     with pytest.raises(DocumentNotFound, match="nowhere"):
         await log.read("nowhere")

@@ -20,7 +20,7 @@ from pycrdt import Doc, Text
 from sqlalchemy import Connection
 from support.logs import Author, new_keys, text_of
 
-from jupyter_rtc_amprenta.core import compaction, queries, queries_compaction, queries_history
+from jupyter_rtc_amprenta.core import compaction, queries, queries_compaction, queries_history, queries_quick
 from jupyter_rtc_amprenta.core.compaction import Retention
 from jupyter_rtc_amprenta.core.crypto import PLAIN, EncryptionKeys
 from jupyter_rtc_amprenta.core.database import Database
@@ -173,6 +173,9 @@ class LogMachine(RuleBasedStateMachine):
             )
             assert history.seq == self.seq
             assert text_of(history) == self.text
+            if not whole:
+                newest = self.database.call(queries_quick.read_newest, self.document_id, self.keys)
+                assert newest == history
 
     @invariant()
     def recorded_positions_are_readable(self) -> None:

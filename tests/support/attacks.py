@@ -244,7 +244,9 @@ class World:
         await server.crash()
 
     async def crash_at_start(self, server: Server, number: int) -> None:
-        """The server is killed in the middle of opening the document."""
+        """The server is killed in the middle of opening the document; the file is there by then."""
+        if not server.file.exists():
+            await self._come_back(server)
         starting = asyncio.ensure_future(self._come_back(server))
         await asyncio.wait([starting], timeout=number / 800)
         await server.crash()
