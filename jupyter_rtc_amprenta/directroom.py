@@ -15,14 +15,30 @@ from jupyter_server_ydoc.utils import LogLevel
 from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt.store import YDocNotFound
+from pycrdt.websocket import YRoom
 
 from .core.causal import load
 from .core.content import digest
 from .documentroom import SeparateRoom
+from .ystore import PostgresYStore
 
 
 class DirectRoom(SeparateRoom):
     """A document room whose store is PostgreSQL."""
+
+    ystore: PostgresYStore
+
+    @SeparateRoom.ready.setter  # type: ignore[attr-defined, misc]
+    def ready(self, value: bool) -> None:
+        """Whether the document may be edited: each edit is the store's from now on."""
+        if value and not self.ready:
+            self.ystore.follow(self.ydoc)
+        YRoom.ready.fset(self, value)  # type: ignore[attr-defined]
+
+    async def stop(self) -> None:
+        """Stop; edits that upstream has not handed to the store are in the log already."""
+        await super().stop()
+        self.ystore.unfollow()
 
     async def initialize(self) -> None:
         """Open the document: from the log if the file is the one that was saved last, else as upstream does.
@@ -48,7 +64,6 @@ class DirectRoom(SeparateRoom):
 
     async def _history(self) -> list[bytes]:
         store = self.ystore
-        assert store is not None
         async with store.start_lock:
             if not store.started.is_set():
                 self.create_task(store.start())

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from jupyter_ydoc import YNotebook
 from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
+
+from .core.nbcontent import told_apart
 
 
 def per_server(base: type[YBaseDoc]) -> type[YBaseDoc]:
     """The document class whose server-written keys of the map `state` obey rule 10, with one version for all types."""
-    return type(f"Linked{base.__name__}", (_PerServerState, base), {})
+    ours = _LinkedNotebook if issubclass(base, YNotebook) else _PerServerState
+    return type(f"Linked{base.__name__}", (ours, base), {})
 
 
 class _PerServerState(YBaseDoc):
@@ -50,3 +54,13 @@ class _PerServerState(YBaseDoc):
     def dirty(self, value: bool) -> None:
         if self.dirty and not value and self.may_write():
             self._ystate["dirty"] = False
+
+
+class _LinkedNotebook(_PerServerState):
+    """A notebook that is read without an edit where its user may only read (rule 7)."""
+
+    def get(self, deduplicate: bool = True) -> Any:
+        """The content. Upstream gives cells that share an id new ones, in the document: each server others."""
+        if deduplicate and not self.may_write():
+            return told_apart(super().get(deduplicate=False))  # type: ignore[call-arg]
+        return super().get(deduplicate)  # type: ignore[call-arg]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from logging import Logger
 from typing import Any
@@ -59,6 +61,9 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
             self.log = log
         self.document_id = path.removeprefix(".").removesuffix(".y")
         self._own_log: DocumentLog | None = None
+        # What was appended by `follow`, and `write` was not called with yet, in order.
+        self._followed: deque[tuple[bytes, asyncio.Future[int]]] = deque()
+        self._following: Any = None
 
     @classmethod
     def bound_to(cls, log: DocumentLog, leases: LeaseKeeper | None = None) -> type[PostgresYStore]:
@@ -73,8 +78,39 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
         Raises:
             DatabaseError, DocumentError.
         """
+        if (appended := self._appended(data)) is not None:
+            await appended
+            return
         metadata = await self.get_metadata() if self.metadata_callback is not None else None
         await self._document_log().append(self.document_id, data, generation=None, metadata=metadata)
+
+    def follow(self, ydoc: Doc) -> None:
+        """From now on append each edit as it is made; `write`, which is called with it later, waits for it.
+
+        Upstream's room hands an edit to `write` by way of a queue and a task: some ticks later, and not at all where
+        it is stopped meanwhile.
+        """
+        self._following = ydoc, ydoc.observe(self._edited)
+
+    def _edited(self, event: Any) -> None:
+        appended = self._document_log().append(self.document_id, event.update, generation=None)
+        self._followed.append((event.update, appended))
+
+    def _appended(self, update: bytes) -> asyncio.Future[int] | None:
+        """What became of an update that was followed; the room was not told of those before it, and will not be."""
+        for place, (followed, appended) in enumerate(self._followed):
+            if followed == update:
+                for _ in range(place + 1):
+                    self._followed.popleft()
+                return appended
+        return None
+
+    def unfollow(self) -> None:
+        """The room has ended: whatever it did not hand to `write` is appended all the same."""
+        if self._following is not None:
+            ydoc, subscription = self._following
+            ydoc.unobserve(subscription)
+            self._following = None
 
     async def apply_updates(self, ydoc: Doc) -> None:
         """Load the document, as a room does that will write it.

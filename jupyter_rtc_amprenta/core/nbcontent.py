@@ -7,6 +7,7 @@ number as a float, jupyter_ydoc fills in defaults, and some keys never reach a f
 from __future__ import annotations
 
 import math
+from itertools import count
 from typing import Any
 
 from .errors import ContentError
@@ -47,6 +48,28 @@ def normal_notebook(notebook: Any) -> Json:
         "nbformat": _version(notebook.get("nbformat", NBFORMAT)),
         "nbformat_minor": _version(notebook.get("nbformat_minor", NBFORMAT_MINOR)),
     }
+
+
+def told_apart(notebook: Json) -> Json:
+    """A notebook each of whose cells has an id of its own, as YNotebook's `get` makes it, without an edit.
+
+    Two people who move one cell at the same time make two of it. Equal ones are shown once; of others the later one
+    is given another id, until somebody who may write has given it one for good.
+    """
+    by_id: dict[str, Json] = {}
+    cells = []
+    for cell in notebook["cells"]:
+        if (name := cell.get("id")) in by_id:
+            if cell == by_id[name]:
+                continue
+            # nbformat allows 64 characters.
+            others = (f"{name[:56]}-{number}" for number in count(2))
+            name = next(other for other in others if other not in by_id)
+            cell = cell | {"id": name}
+        if name is not None:
+            by_id[name] = cell
+        cells.append(cell)
+    return notebook | {"cells": cells}
 
 
 def well_formed(text: str) -> str:

@@ -369,7 +369,8 @@ class World:
         """
         deadline = asyncio.get_running_loop().time() + 25
         while not await self.is_whole():
-            assert asyncio.get_running_loop().time() < deadline, f"not equal:\n{self.described()}"
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"not equal:\n{self.described()}\n{await self._differences()}")
             for server in self._participants():
                 if not server.is_open or not server.tab.is_connected:
                     await self._come_back(server)
@@ -387,6 +388,11 @@ class World:
         digests = {one for server in self._participants() for one in self._digests(server).values()}
         digests.add(digest(self._document(await self._updates()), self._file_type))
         return len(digests) == 1
+
+    async def _differences(self) -> str:
+        shown = {server.user: self._digests(server) for server in self._participants() if server.is_open}
+        stored = self._document(await self._updates())
+        return f"stored: {digest(stored, self._file_type)} {stored}\nshown: {shown}"
 
     @property
     def _file_type(self) -> str:
@@ -497,4 +503,6 @@ def _cell(cell: str, source: str) -> dict[str, Any]:
 def first_notebook() -> dict[str, Any]:
     cells = [_cell(cell, f"cell {cell}\nits second line") for cell in CELLS]
     cells[0]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "printed\n"}]
-    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    # As Jupyter writes it: a file is not written anew for its form alone.
+    metadata = {"kernelspec": {"display_name": "", "name": ""}, "language_info": {"name": ""}}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from jupyter_ydoc import YNotebook, YUnicode
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from support.yjs_client import YjsClient
 from tornado.websocket import WebSocketClosedError
+
+from jupyter_rtc_amprenta.core.nbcontent import told_apart
 
 
 class Pipe:
@@ -70,6 +73,13 @@ class Pipe:
         self.end()
 
 
+class Page(YNotebook):
+    """A notebook as JupyterLab has it, which makes no edit where it only looks."""
+
+    def get(self, deduplicate: bool = True) -> Any:
+        return told_apart(super().get(deduplicate=False))
+
+
 class Tab(YjsClient):
     """A browser's tab, which stays open whatever happens, and what it has typed.
 
@@ -81,7 +91,7 @@ class Tab(YjsClient):
 
     def __init__(self, kind: str = "text") -> None:
         super().__init__("")
-        self.document: YBaseDoc = YNotebook(self.doc) if kind == "notebook" else YUnicode(self.doc)
+        self.document: YBaseDoc = Page(self.doc) if kind == "notebook" else YUnicode(self.doc)
         self.session = ""
         self._socket = Pipe("")
         self._socket.end()
