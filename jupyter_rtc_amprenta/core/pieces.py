@@ -27,6 +27,9 @@ LARGE_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
 PIECE_STRUCTS = 1000
 PIECE_RANGES = 2000
+# A tab is a client, for as long as it is open: of years of editing there are some thousands. Each takes as many bytes
+# of memory as a stranger likes to spend on it, hundredfold.
+MOST_CLIENTS = 2**17
 
 
 @dataclass
@@ -81,7 +84,7 @@ class Pieces:
             yield _structs(self._update, rest) + b"\x00"
         for client, ranges in _in_pieces(self._update, deletions):
             whole = whole and all(clock + length <= self._reached.get(client, 0) for clock, length in ranges)
-            yield _deletions(client, ranges)
+            yield _deletions(client, ranges) if ranges else b""
         self.complete = whole
 
     def survey(self) -> Iterator[bytes]:
@@ -174,6 +177,8 @@ def require_sound(update: bytes) -> None:
 
 def look_through(update: bytes) -> Generator[None, None, None]:
     """`require_sound` in steps, between which others may have their turn."""
+    if read_uint(update, 0)[0] > MOST_CLIENTS:
+        raise ProtocolError(f"An update of more than {MOST_CLIENTS} clients is not taken.")
     try:
         for _ in Pieces(update, {}).survey():
             yield
@@ -206,11 +211,13 @@ def _deletions(client: int, ranges: list[tuple[int, int]]) -> bytes:
 
 
 def _in_pieces(update: bytes, at: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """What is deleted, from there on: by client some ranges at a time."""
+    """What is deleted, from there on: by client some ranges at a time, or, for others to have their turn, none."""
     clients, at = read_uint(update, at)
-    for _ in range(clients):
+    for number in range(clients):
         client, at = read_uint(update, at)
         left, at = read_uint(update, at)
+        if number % PIECE_RANGES == PIECE_RANGES - 1:
+            yield client, []
         while left:
             ranges = []
             for _ in range(min(left, PIECE_RANGES)):

@@ -24,11 +24,13 @@ from sqlalchemy import select
 from support.yjs_client import YjsClient, until
 from traitlets.config import Config
 
+from jupyter_rtc_amprenta.core import migrate
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import ConfigurationError, DatabaseUnavailable, DocumentNotFound
 from jupyter_rtc_amprenta.core.schema import yjs_documents
 from jupyter_rtc_amprenta.demo.ports import any_free_port
+from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
 from jupyter_rtc_amprenta.localstore import LocalStore
 from jupyter_rtc_amprenta.ystore import LinkedYStore, PostgresYStore
 
@@ -428,6 +430,37 @@ async def test_an_edit_that_is_in_the_log_beats_a_file_that_was_not_saved_yet(
     await direct.start()
     async with await direct.open("a.txt") as tab:
         assert str(tab.text) == "saved committed"
+
+
+async def test_while_the_database_is_away_no_more_is_read_than_may_wait(tmp_path: Path) -> None:
+    """A browser that goes on sending is not heard any more at the bound; afterwards everything is there."""
+    postgres = EmbeddedPostgres(tmp_path / "postgres", settings={"fsync": "off"})
+    postgres.start()
+    migrate.upgrade(postgres.url())
+    bounds = {"RTC_MAX_PENDING_BYTES": "200000", "RTC_LEASE_SECONDS": "300"}
+    server = JupyterServer(tmp_path, RTC_DATABASE_URL=postgres.url(), **bounds)
+    (server.root / "a.txt").write_text("")
+    try:
+        await server.start()
+        database = Database(postgres.url())
+        async with await server.open("a.txt") as tab, await server.open("a.txt") as other:
+            tab.type("begin ")
+            await committed(DocumentLog(database), tab.document_id, "begin ")
+            postgres.stop("immediate")
+            for number in range(40):
+                tab.type(f"{number} " + "x" * 20_000)
+                await asyncio.sleep(0.01)
+            await until(lambda: "bytes wait for the database" in server.output.read_text())
+            await asyncio.sleep(2)
+            heard = str(other.text).count("x") // 20_000
+            assert 5 < heard < 20, "what waits is bounded"
+            postgres.start()
+            await committed(DocumentLog(database), tab.document_id, str(tab.text))
+            await until(lambda: str(other.text) == str(tab.text))
+        database.close()
+    finally:
+        server.kill()
+        postgres.stop("immediate")
 
 
 async def test_a_researchers_own_pg_variables_leave_jupyter_collaboration_alone(

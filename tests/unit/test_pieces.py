@@ -13,7 +13,8 @@ from support.panics import PANICS
 from jupyter_rtc_amprenta.core import pieces
 from jupyter_rtc_amprenta.core.causal import apply, clocks, is_complete
 from jupyter_rtc_amprenta.core.errors import DocumentBroken, ProtocolError
-from jupyter_rtc_amprenta.core.pieces import Pieces, require_sound
+from jupyter_rtc_amprenta.core.pieces import Pieces, look_through, require_sound
+from jupyter_rtc_amprenta.core.protocol import write_uint
 
 
 @pytest.fixture(autouse=True)
@@ -187,6 +188,35 @@ def test_a_value_of_any_length_lets_others_have_their_turn():
     doc = Doc({"state": Map({"key": list(range(20_000))})})
     cut = list(Pieces(doc.get_update(), {}))
     assert cut.count(b"") > 5
+
+
+NAME = b"\x01\x05state"
+
+
+def test_deletions_of_nothing_let_others_have_their_turn():
+    """One frame of some megabytes has millions of these."""
+    update = b"\x00" + write_uint(20_000) + b"".join(write_uint(client) + b"\x00" for client in range(20_000))
+    assert sum(1 for _ in look_through(update)) >= 5
+    doc, cut = Doc(), Pieces(update, {})
+    for piece in filter(None, cut):
+        apply(doc, piece)
+    assert cut.complete
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 2**31])
+def test_what_pycrdt_reads_otherwise_than_it_is_written_is_refused(count):
+    """ContentJSON of clients from before 2020: yrs reads one text more, and makes room for them all beforehand."""
+    content = write_uint(count) + b"\x04null" * min(count, 2)
+    update = b"\x01\x02\x05\x00\x02" + NAME + content + b"\x84\x05\x00\x01x" + b"\x00"
+    with pytest.raises(ProtocolError, match="does not know"):
+        require_sound(update)
+
+
+@pytest.mark.parametrize("count", [2**17 + 1, 2**40])
+def test_an_update_of_more_clients_than_there_can_be_is_refused(count):
+    update = write_uint(count) + b"\x01\x05\x00\x00\x01" * 10
+    with pytest.raises(ProtocolError, match="clients"):
+        require_sound(update)
 
 
 @pytest.mark.parametrize("depth", [201, 30_000, 1_000_000])
