@@ -1,6 +1,6 @@
 """Fifty clients of one document that type, drop, reconnect and lie, against two real servers beside each other.
 
-`RTC_SOAK_SECONDS` says for how long (20; `make soak` takes ten minutes), `RTC_SOAK_IDLE` how many connections are held
+`RTC_SOAK_SECONDS` says for how long (60; `make soak` takes ten minutes), `RTC_SOAK_IDLE` how many connections are held
 open beside it (300; `make soak` takes 2,000).
 """
 
@@ -24,7 +24,7 @@ from jupyter_rtc_amprenta.core import protocol
 from jupyter_rtc_amprenta.core.protocol import ClientState
 from jupyter_rtc_amprenta.core.tokens import Keyring, new_private_key
 
-SECONDS = float(os.environ.get("RTC_SOAK_SECONDS", 20))
+SECONDS = float(os.environ.get("RTC_SOAK_SECONDS", 60))
 IDLE = int(os.environ.get("RTC_SOAK_IDLE", 300))
 DOCUMENT = "text_of_fifty"
 HONEST, LIARS = 40, 10
