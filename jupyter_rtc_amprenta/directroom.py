@@ -37,8 +37,10 @@ class DirectRoom(SeparateRoom):
 
     async def stop(self) -> None:
         """Stop; edits that upstream has not handed to the store are in the log already."""
-        await super().stop()
-        self.ystore.unfollow()
+        try:
+            await super().stop()
+        finally:
+            self.ystore.unfollow()
 
     async def initialize(self) -> None:
         """Open the document: from the log if the file is the one that was saved last, else as upstream does.
@@ -49,6 +51,8 @@ class DirectRoom(SeparateRoom):
         """
         if self.ready:
             return
+        # First: what another server appends until it lets go must be in the history.
+        await self.ystore.hold()
         history = await self._history()
         # The loader learns the file's time, too, by which it notices a change from outside.
         model = await self._file.load_content(self._file_format, self._file_type)

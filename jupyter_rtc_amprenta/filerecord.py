@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from jupyter_ydoc import YNotebook
 from jupyter_ydoc import ydocs as YDOCS
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import Doc, merge_updates
@@ -19,6 +20,7 @@ from pycrdt import Doc, merge_updates
 from .core.content import digest
 from .core.errors import ContentError
 from .core.merge import merge_update
+from .core.nbcontent import told_apart
 from .core.queries_local import LocalFile
 from .localstore import LocalStore
 from .splitdoc import SplitDocument
@@ -63,6 +65,8 @@ def content_of(updates: Iterable[bytes], file_type: str) -> Any:
     document = _new_document(file_type)
     for update in updates:
         document.ydoc.apply_update(update)
+    if isinstance(document, YNotebook):
+        return told_apart(document.get(deduplicate=False))
     return document.get()
 
 

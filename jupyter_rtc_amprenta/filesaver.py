@@ -292,15 +292,23 @@ class FileSaver:
         Returns:
             whether the file held anything that this server had not written.
         """
-        on_disk = await self.load()
-        taken_in = not self._linked.file.wrote(on_disk.digest) and not await self._linked.record.shows(on_disk)
-        if taken_in:
-            log.info("%s was changed outside; its changes are merged.", self._file.path)
-            if not await self._linked.record.take_in(on_disk):
-                await self.keep_beside(on_disk.content)
-        # Not before: where it fails or is cancelled in its middle, the next save must not take the file as known.
+        # Before it is read: whoever is told of another change meanwhile sets it again.
         self._outside = False
-        return taken_in
+        try:
+            return await self._take_in_once()
+        except BaseException:
+            # Also where it is cancelled in its middle: the next save must not take the file as known.
+            self._outside = True
+            raise
+
+    async def _take_in_once(self) -> bool:
+        on_disk = await self.load()
+        if self._linked.file.wrote(on_disk.digest) or await self._linked.record.shows(on_disk):
+            return False
+        log.info("%s was changed outside; its changes are merged.", self._file.path)
+        if not await self._linked.record.take_in(on_disk):
+            await self.keep_beside(on_disk.content)
+        return True
 
     async def keep_beside(self, content: Any) -> None:
         """Keep a content that can't be merged as a copy beside the file; nothing is overwritten.

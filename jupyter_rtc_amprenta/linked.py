@@ -310,8 +310,9 @@ class LinkedDocument:
         else:
             self._seed = self._seed or self._on_disk.seed()
             self.split.apply_local(self._seed)
-            self._shows_file = self.seen_with_file = True
+            self.seen_with_file = True
             await self.record.remember_save(self._on_disk.digest)
+            self._shows_file = True
 
     # --- the histories ---
 

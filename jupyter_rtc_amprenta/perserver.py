@@ -64,3 +64,9 @@ class _LinkedNotebook(_PerServerState):
         if deduplicate and not self.may_write():
             return told_apart(super().get(deduplicate=False))  # type: ignore[call-arg]
         return super().get(deduplicate)  # type: ignore[call-arg]
+
+    async def aget(self, deduplicate: bool = True) -> Any:
+        """The same; where it makes no edit, in one go."""
+        if self.may_write():
+            return await super().aget(deduplicate)  # type: ignore[call-arg]
+        return self.get(deduplicate)

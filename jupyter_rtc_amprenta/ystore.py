@@ -84,17 +84,33 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
         metadata = await self.get_metadata() if self.metadata_callback is not None else None
         await self._document_log().append(self.document_id, data, generation=None, metadata=metadata)
 
+    async def hold(self) -> None:
+        """Make sure that this server is the one that writes the document.
+
+        Raises:
+            DocumentLeased: another server writes it.
+            DatabaseUnavailable: nothing is known.
+        """
+        if self.leases is not None:
+            await self.leases.hold(self.document_id, self)
+
     def follow(self, ydoc: Doc) -> None:
         """From now on append each edit as it is made; `write`, which is called with it later, waits for it.
 
         Upstream's room hands an edit to `write` by way of a queue and a task: some ticks later, and not at all where
-        it is stopped meanwhile.
+        it is stopped meanwhile. (What has a `metadata_callback`, which may have to be awaited, goes that way.)
         """
-        self._following = ydoc, ydoc.observe(self._edited)
+        if self.metadata_callback is None:
+            self._following = ydoc, ydoc.observe(self._edited)
 
     def _edited(self, event: Any) -> None:
-        appended = self._document_log().append(self.document_id, event.update, generation=None)
-        self._followed.append((event.update, appended))
+        try:
+            appended = self._document_log().append(self.document_id, event.update, generation=None)
+        except Exception:
+            # Such as an edit from a thread. It must not fail for that; upstream's room brings it to `write`.
+            self.log.exception("%s: an edit is appended later", self.document_id)
+        else:
+            self._followed.append((event.update, appended))
 
     def _appended(self, update: bytes) -> asyncio.Future[int] | None:
         """What became of an update that was followed; the room was not told of those before it, and will not be."""
@@ -120,8 +136,7 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
             DocumentLeased: another server writes it.
             DatabaseUnavailable: nothing is known.
         """
-        if self.leases is not None:
-            await self.leases.hold(self.document_id, self)
+        await self.hold()
         try:
             history = await self._document_log().read(self.document_id)
         except DocumentNotFound:

@@ -159,7 +159,12 @@ class LiveDocument:
         changes: list[bytes] = []
         complete = False
         try:
-            complete = await apply_in_pieces(self.doc, update, lambda piece: changes.extend(self._apply(piece)))
+            complete = await apply_in_pieces(
+                self.doc,
+                update,
+                lambda piece: changes.extend(self._apply(piece)),
+                from_outside=origin is not None,
+            )
         finally:
             # As one edit, as it was made, unless most of it was known already.
             if complete and not self._gaps.bytes_in_doc and 2 * sum(map(len, changes)) > len(update):

@@ -171,7 +171,7 @@ class Room:
             DatabaseUnavailable: whether it is the first is not known.
         """
         alone: Doc = Doc()
-        if not await apply_in_pieces(alone, update, lambda piece: apply(alone, piece)):
+        if not await apply_in_pieces(alone, update, lambda piece: apply(alone, piece), from_outside=True):
             raise protocol.ProtocolError("A seed is a whole document; this update needs another one before it.")
         try:
             if not await self._log.append_first(self.document_id, update, self.generation):
@@ -191,7 +191,7 @@ class Room:
         """
         trial: Doc = Doc()
         await apply_in_pieces(trial, await self.state(), lambda piece: apply(trial, piece))
-        if not await apply_in_pieces(trial, update, lambda piece: apply(trial, piece)):
+        if not await apply_in_pieces(trial, update, lambda piece: apply(trial, piece), from_outside=True):
             raise protocol.ProtocolError("Something that this update needs is not in the document.")
 
     async def state(self) -> bytes:

@@ -106,13 +106,16 @@ async def look_through_in_turns(update: bytes) -> None:
     await _in_turns(look_through(update))
 
 
-async def apply_in_pieces(doc: Doc[Any], update: bytes, apply_piece: Callable[[bytes], None]) -> bool:
+async def apply_in_pieces(
+    doc: Doc[Any], update: bytes, apply_piece: Callable[[bytes], None], *, from_outside: bool = False
+) -> bool:
     """Apply a large update so that others get their turn meanwhile.
 
     Args:
         doc: what `apply_piece` applies to. It may be read and changed meanwhile.
         update: a Yjs update.
         apply_piece: called with each piece, in their order.
+        from_outside: see `Pieces`.
 
     Returns:
         whether the document holds all of it now.
@@ -120,7 +123,7 @@ async def apply_in_pieces(doc: Doc[Any], update: bytes, apply_piece: Callable[[b
     Raises:
         ProtocolError: it is no Yjs update. Pieces that were applied before that was found are edits like any other.
     """
-    return await _in_turns(_piece_by_piece(doc, update, apply_piece))
+    return await _in_turns(_piece_by_piece(doc, update, apply_piece, from_outside))
 
 
 def _steps(doc: Doc[Any], updates: Sequence[bytes], waiting: list[bytes]) -> Generator[None, None, None]:
@@ -166,10 +169,10 @@ def _apply_merged(doc: Doc[Any], updates: Sequence[bytes]) -> None:
 
 
 def _piece_by_piece(
-    doc: Doc[Any], update: bytes, apply_piece: Callable[[bytes], None]
+    doc: Doc[Any], update: bytes, apply_piece: Callable[[bytes], None], from_outside: bool = False
 ) -> Generator[None, None, bool]:
     """See `apply_in_pieces`."""
-    pieces = Pieces(update, clocks(doc.get_state()))
+    pieces = Pieces(update, clocks(doc.get_state()), from_outside=from_outside)
     for piece in pieces:
         if piece:
             apply_piece(piece)

@@ -56,18 +56,19 @@ def told_apart(notebook: Json) -> Json:
     Two people who move one cell at the same time make two of it. Equal ones are shown once; of others the later one
     is given another id, until somebody who may write has given it one for good.
     """
-    by_id: dict[str, Json] = {}
+    taken = {cell.get("id") for cell in notebook["cells"]}
+    by_id: dict[Any, Json] = {}
     cells = []
     for cell in notebook["cells"]:
-        if (name := cell.get("id")) in by_id:
+        name = cell.get("id")
+        if name and name in by_id:
             if cell == by_id[name]:
                 continue
             # nbformat allows 64 characters.
-            others = (f"{name[:56]}-{number}" for number in count(2))
-            name = next(other for other in others if other not in by_id)
+            name = next(other for n in count(2) if (other := f"{str(name)[:56]}-{n}") not in taken)
+            taken.add(name)
             cell = cell | {"id": name}
-        if name is not None:
-            by_id[name] = cell
+        by_id[name] = cell
         cells.append(cell)
     return notebook | {"cells": cells}
 

@@ -27,8 +27,8 @@ LARGE_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
 PIECE_STRUCTS = 1000
 PIECE_RANGES = 2000
-# A tab is a client, for as long as it is open: of years of editing there are some thousands. Each takes as many bytes
-# of memory as a stranger likes to spend on it, hundredfold.
+# What one update from outside may name. An open tab is a client, and so is a change that a script makes in the file:
+# there are some thousands of them, sent with a first step 2. Each takes a hundred times as much memory as it has bytes.
 MOST_CLIENTS = 2**17
 
 
@@ -49,14 +49,16 @@ class Pieces:
     Args:
         update: a Yjs update.
         known: the clocks of the document that it is for (`causal.clocks`).
+        from_outside: it was not looked at before: what is not known, or names too many clients, is refused.
 
     Attributes:
         complete: once all were given: whether the document that they were applied to has all of it now; None: that
             can't be told from here.
     """
 
-    def __init__(self, update: bytes, known: Mapping[int, int]) -> None:
+    def __init__(self, update: bytes, known: Mapping[int, int], *, from_outside: bool = False) -> None:
         self.complete: bool | None = None
+        self._from_outside = from_outside
         self._update = update
         self._reached = dict(known)
         self._readers: dict[int, StructReader] = {}
@@ -73,7 +75,9 @@ class Pieces:
         try:
             deletions = yield from self.survey()
         except NotKnown:
-            # A newer library's: in one piece, which takes the time that it takes.
+            if self._from_outside:
+                raise ProtocolError("The update holds what this version does not know.") from None
+            # In one piece, which takes the time that it takes.
             yield self._update
             return
         yield from self._in_causal_order()
@@ -90,6 +94,8 @@ class Pieces:
     def survey(self) -> Iterator[bytes]:
         """Read all of it once, so that nothing is applied of what is damaged; where the deletions begin."""
         clients, at = read_uint(self._update, 0)
+        if self._from_outside and clients > MOST_CLIENTS:
+            raise ProtocolError(f"An update of more than {MOST_CLIENTS} clients is not taken.")
         for _ in range(clients):
             count, at = read_uint(self._update, at)
             client, at = read_uint(self._update, at)
@@ -177,10 +183,8 @@ def require_sound(update: bytes) -> None:
 
 def look_through(update: bytes) -> Generator[None, None, None]:
     """`require_sound` in steps, between which others may have their turn."""
-    if read_uint(update, 0)[0] > MOST_CLIENTS:
-        raise ProtocolError(f"An update of more than {MOST_CLIENTS} clients is not taken.")
     try:
-        for _ in Pieces(update, {}).survey():
+        for _ in Pieces(update, {}, from_outside=True).survey():
             yield
     except NotKnown:
         raise ProtocolError("The update holds what this version does not know.") from None

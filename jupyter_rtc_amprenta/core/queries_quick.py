@@ -93,10 +93,10 @@ LEFT JOIN LATERAL (
     array_agg(writer_seq ORDER BY seq)
   FROM yjs_updates
   WHERE document_id = known.document_id AND generation = known.generation AND seq > coalesce(snapshot.seq, 0)
-) tail (payloads, key_ids, writers, writer_seqs) ON known.tail_bytes <= %(most)s
+) tail (payloads, key_ids, writers, writer_seqs) ON known.tail_bytes BETWEEN 1 AND %(most)s
 WHERE known.document_id = %(document)s
 """
-# An array is one value, which PostgreSQL makes in memory as a whole.
+# An array is one value, which PostgreSQL makes in memory as a whole. (What is not counted yet has none, too.)
 _MOST_TAIL_BYTES = 2**20
 
 # Before, SQLite did not know RETURNING.

@@ -24,7 +24,7 @@ HIGHEST_CLOCK = 2**32 - 1
 
 
 class NotKnown(Exception):
-    """Something that only newer libraries write."""
+    """Something that only newer libraries write, or very old ones."""
 
 
 class StructReader:

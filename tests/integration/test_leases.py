@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from pycrdt import Doc
 from pycrdt.store import YDocNotFound
 from sqlalchemy import select
+from support.direct_rooms import room_of
 from support.logs import Author, text_of
 
 from jupyter_rtc_amprenta.core.database import Database
@@ -61,6 +63,26 @@ async def test_the_second_server_is_told_who_has_it_and_what_to_do(server: Calla
     assert "JUPYTER_COLLABORATION_YJS_URL" in str(refused.value)
     # jupyter-collaboration shows it in a close frame; over 123 bytes the close itself breaks.
     assert len(str(refused.value).encode()) <= 123
+
+
+async def test_who_opens_a_file_that_is_older_than_the_log_holds_the_document(
+    server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """Such a room is loaded from the log alone, and is written then."""
+    alice, bob = server("alice"), server("bob")
+    room = await room_of(alice[2](PATH), tmp_path)
+    room._document._ysource.insert(0, "not saved ")
+    assert await alice[0].flush(10)
+    with pytest.raises(DocumentLeased):
+        await room_of(bob[2](PATH), tmp_path)
+    await room.stop()
+    await alice[1].stop()
+    room = await room_of(bob[2](PATH), tmp_path)
+    assert room._document.get() == "not saved base\n"
+    room._document._ysource.insert(0, "and more, ")
+    assert await bob[0].flush(10)
+    assert text_of(await bob[0].read("file:42")) == "and more, not saved base\n"
+    await room.stop()
 
 
 async def test_reading_needs_no_lease(server: Callable[..., Server]) -> None:

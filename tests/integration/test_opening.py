@@ -362,13 +362,16 @@ async def test_what_comes_while_the_file_is_looked_at_is_saved_too(world, monkey
 async def test_an_outside_change_whose_merge_does_not_end_is_not_overwritten(world, monkeypatch, ends):
     """The local store refuses it, or alice's server stops in its middle; what she typed is saved after that."""
     await world.alice.start()
-    world.alice.room._save_delay = 600
+    room = world.alice.room
+    room._save_delay = 600
+    # The change is told once, by this test alone.
+    room.saver._stop_watching()
+    room._file.observe(room.room_id, noticed_elsewhere)
     world.alice.tab.type("typed ", 0)
-    await until(lambda: world.alice.room._document.get() == "typed base\n")
+    await until(lambda: room._document.get() == "typed base\n")
     take_in, merging = FileRecord.take_in, asyncio.Event()
 
     async def does_not_end(*_: object) -> bool:
-        monkeypatch.setattr(FileRecord, "take_in", take_in)
         merging.set()
         if ends == "is cancelled":
             await asyncio.Event().wait()
@@ -377,7 +380,15 @@ async def test_an_outside_change_whose_merge_does_not_end_is_not_overwritten(wor
     monkeypatch.setattr(FileRecord, "take_in", does_not_end)
     with world.alice.file.open("a") as file:
         file.write("script\n")
+    merge = asyncio.create_task(room.saver.outside_change())
     await merging.wait()
+    merge.cancel()
+    await asyncio.wait([merge])
+    monkeypatch.setattr(FileRecord, "take_in", take_in)
     await world.alice.stop()
     assert world.alice.file.read_text() == "typed base\nscript\n"
     assert await world.stored() == "typed base\nscript\n"
+
+
+async def noticed_elsewhere(*_: object) -> None:
+    """As upstream's loader tells its rooms of what was changed."""

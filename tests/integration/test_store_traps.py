@@ -12,14 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_events import EventLogger
-from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
-from jupyter_server_fileid.manager import ArbitraryFileIdManager
-from jupyter_server_ydoc.loaders import FileLoader
-from jupyter_server_ydoc.utils import EVENTS_SCHEMA_PATH
 from pycrdt import Doc, Text, merge_updates
 from pycrdt.store import YDocNotFound
 from pycrdt.websocket import YRoom
+from support.direct_rooms import room_of
 from support.logs import Author, new_keys, text_of
 from support.yjs_client import until
 
@@ -31,7 +27,6 @@ from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import ContentError, DatabaseUnavailable
 from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
 from jupyter_rtc_amprenta.core.schema import prepare_local_store
-from jupyter_rtc_amprenta.directroom import DirectRoom
 from jupyter_rtc_amprenta.ystore import PostgresYStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -42,11 +37,12 @@ PATH = ".file:1.y"
 class Fails(Database):
     """A database that does not answer some times, before it has done anything."""
 
-    to_fail = 0
+    to_fail = failed = 0
 
     async def run_one(self, *args: Any, **kwargs: Any) -> Any:
         if self.to_fail:
             self.to_fail -= 1
+            self.failed += 1
             raise DatabaseUnavailable("The database does not answer.")
         return await super().run_one(*args, **kwargs)
 
@@ -103,21 +99,6 @@ async def test_a_stop_that_cancels_what_is_in_flight(store: PostgresYStore, log:
     assert await loaded(store) == str(author.text)
 
 
-async def room_of(store: PostgresYStore, folder: Path) -> DirectRoom:
-    """A room over a file, opened."""
-    (folder / "a.txt").write_text("base\n")
-    manager = AsyncLargeFileManager(root_dir=str(folder))
-    ids = ArbitraryFileIdManager(root_dir=str(folder), db_path=str(folder / ".ids.db"))
-    events = EventLogger()
-    events.register_event_schema(EVENTS_SCHEMA_PATH)
-    loader = FileLoader(ids.index("a.txt"), ids, manager, store.log, poll_interval=0.2)
-    room = DirectRoom("text:file:1", "text", "file", loader, events, store, store.log, 60)
-    room.create_task(room.start())
-    await room.started.wait()
-    await room.initialize()
-    return room
-
-
 @pytest.mark.parametrize("ticks", range(4))
 async def test_edits_of_the_last_ticks_before_a_stop(
     store: PostgresYStore, log: DocumentLog, tmp_path: Path, ticks: int
@@ -148,10 +129,15 @@ async def test_an_edit_is_kept_once_though_it_is_told_twice(
     await room.ydoc_observed.wait()
     before = len([item async for item in store.read()])
     handed.clear()
+    others = [Author([room.ydoc.get_update()]) for _ in range(2)]
     for number in range(20):
         room._document._ysource.insert(0, f"{number} ")
+        other = others[number % 2]
+        other.doc.apply_update(room.ydoc.get_update())
+        # What several people have typed, in one deletion.
+        room.ydoc.apply_update(other.remove(0, 3) if number % 3 == 2 else other.write(f"other {number} "))
         await asyncio.sleep(0)
-    await until(lambda: len(handed) == 20)
+    await until(lambda: len(handed) >= 40)
     await room.stop()
     await log.flush(10)
     assert [item[0] async for item in store.read()][before:] == handed
@@ -166,10 +152,11 @@ async def test_a_write_that_fails_ends_the_room_and_the_edits_after_it(
     await room.ydoc_observed.wait()
     text = room.ydoc.get("source", type=Text)
     for number in range(10):
-        any_database.to_fail = 2 if number == 3 else 0
+        if number == 3:
+            any_database.to_fail = 1
         text.insert(len(str(text)), f"{number} ")
         await asyncio.sleep(0.01)
-    await until(lambda: any_database.to_fail == 0)
+    await until(lambda: any_database.failed == 1)
     assert await log.flush(10)
     assert not running.done()
     assert await loaded(store) == "0 1 2 3 4 5 6 7 8 9 "

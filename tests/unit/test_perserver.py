@@ -53,4 +53,6 @@ def test_equal_cells_are_shown_once_and_ids_stay_within_their_bounds() -> None:
     assert [one["source"] for one in shown] == ["1", "2", "3", ""]
     ids = [one["id"] for one in shown[:3]]
     assert ids == [long, "x" * 56 + "-2", "x" * 56 + "-3"]
+    shown = told_apart(notebook(cell("a", ""), cell("a", "2"), cell("a-2", ""), cell(1, "1"), cell(1, "2")))["cells"]  # type: ignore[arg-type]
+    assert [one["id"] for one in shown] == ["a", "a-3", "a-2", 1, "1-2"]
     assert told_apart(notebook(cell("a", ""), cell("b", ""))) == notebook(cell("a", ""), cell("b", ""))

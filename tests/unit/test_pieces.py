@@ -11,7 +11,7 @@ from pycrdt import Array, Doc, Map, Text, XmlElement, XmlFragment, merge_updates
 from support.panics import PANICS
 
 from jupyter_rtc_amprenta.core import pieces
-from jupyter_rtc_amprenta.core.causal import apply, clocks, is_complete
+from jupyter_rtc_amprenta.core.causal import apply, apply_in_pieces, clocks, is_complete
 from jupyter_rtc_amprenta.core.errors import DocumentBroken, ProtocolError
 from jupyter_rtc_amprenta.core.pieces import Pieces, look_through, require_sound
 from jupyter_rtc_amprenta.core.protocol import write_uint
@@ -203,20 +203,27 @@ def test_deletions_of_nothing_let_others_have_their_turn():
     assert cut.complete
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 2**31])
-def test_what_pycrdt_reads_otherwise_than_it_is_written_is_refused(count):
-    """ContentJSON of clients from before 2020: yrs reads one text more, and makes room for them all beforehand."""
+def old_json(count: int) -> bytes:
     content = write_uint(count) + b"\x04null" * min(count, 2)
-    update = b"\x01\x02\x05\x00\x02" + NAME + content + b"\x84\x05\x00\x01x" + b"\x00"
-    with pytest.raises(ProtocolError, match="does not know"):
-        require_sound(update)
+    return b"\x01\x02\x05\x00\x02" + NAME + content + b"\x84\x05\x00" + write_uint(70_000) + b"x" * 70_000 + b"\x00"
 
 
-@pytest.mark.parametrize("count", [2**17 + 1, 2**40])
-def test_an_update_of_more_clients_than_there_can_be_is_refused(count):
-    update = write_uint(count) + b"\x01\x05\x00\x00\x01" * 10
-    with pytest.raises(ProtocolError, match="clients"):
+@pytest.mark.parametrize(
+    ("update", "reason"),
+    [
+        # ContentJSON of clients from before 2020: yrs reads one text more, and makes room for them all beforehand.
+        *((old_json(count), "does not know") for count in (0, 1, 2, 2**31 - 1)),
+        (write_uint(2**17 + 1) + b"\x01\x05\x00\x00\x01" * 10, "clients"),
+        (write_uint(2**40) + b"\x01\x05\x00\x00\x01" * 10, "clients"),
+    ],
+)
+@pytest.mark.anyio
+async def test_what_would_take_all_memory_is_refused_at_each_door(update: bytes, reason: str):
+    doc: Doc = Doc()
+    with pytest.raises(ProtocolError, match=reason):
         require_sound(update)
+    with pytest.raises(ProtocolError, match=reason):
+        await apply_in_pieces(doc, update, doc.apply_update, from_outside=True)
 
 
 @pytest.mark.parametrize("depth", [201, 30_000, 1_000_000])
