@@ -76,7 +76,9 @@ class Typist:
         text = self._doc.get("source", type=Text)
         while time.monotonic() < ends:
             began = time.monotonic()
-            text.insert(0, f"t{time.monotonic_ns()};")
+            # After what it has typed itself. At the start, an edit of somebody who has not seen the others' (these
+            # cheap clients apply none) is compared with all of theirs, by both servers; people see each other's.
+            text += f"t{time.monotonic_ns()};"
             self._run.sent += 1
             self._clock += 1
             state = ClientState(self._doc.client_id, self._clock, {"user": {"name": "x"}, "cursor": self._clock})
