@@ -6,7 +6,7 @@ Those that need a linked room are in `test_upstream_traps.py`. What is here is t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,10 @@ async def loaded(store: PostgresYStore) -> str:
     return str(doc.get("source", type=Text))
 
 
+async def kept(store: PostgresYStore) -> list[bytes]:
+    return [item[0] async for item in store.read()]
+
+
 # --- writing ---
 
 
@@ -85,7 +89,7 @@ async def test_writes_that_complete_in_any_order(store: PostgresYStore) -> None:
     for number in range(100):
         author.write(f"{number} ")
     await asyncio.gather(*(store.write(update) for update in author.updates))
-    assert [item[0] async for item in store.read()] == author.updates
+    assert await kept(store) == author.updates
 
 
 async def test_a_stop_that_cancels_what_is_in_flight(store: PostgresYStore, log: DocumentLog) -> None:
@@ -127,7 +131,7 @@ async def test_an_edit_is_kept_once_though_it_is_told_twice(
     store.write = count  # type: ignore[method-assign]
     room = await room_of(store, tmp_path)
     await room.ydoc_observed.wait()
-    before = len([item async for item in store.read()])
+    before = len(await kept(store))
     handed.clear()
     others = [Author([room.ydoc.get_update()]) for _ in range(2)]
     for number in range(20):
@@ -140,7 +144,7 @@ async def test_an_edit_is_kept_once_though_it_is_told_twice(
     await until(lambda: len(handed) >= 40)
     await room.stop()
     await log.flush(10)
-    assert [item[0] async for item in store.read()][before:] == handed
+    assert (await kept(store))[before:] == handed
 
 
 async def test_a_write_that_fails_ends_the_room_and_the_edits_after_it(
@@ -176,12 +180,15 @@ async def test_a_store_that_can_not_start_is_started_thousands_of_times() -> Non
     database.close()
 
 
-async def test_errors_that_break_the_closing_of_a_socket() -> None:
+@pytest.mark.parametrize("reading", [loaded, kept])
+async def test_errors_that_break_the_closing_of_a_socket(
+    reading: Callable[[PostgresYStore], Awaitable[object]],
+) -> None:
     """Upstream puts an error's text into a close frame, which has 123 bytes for all of it, and browsers show it."""
     database = Database("postgresql://nobody:geheim@127.0.0.1:1/nothing")
     try:
         with pytest.raises(DatabaseUnavailable) as refusal:
-            await loaded(PostgresYStore.bound_to(DocumentLog(database))(PATH))
+            await reading(PostgresYStore.bound_to(DocumentLog(database))(PATH))
         assert len(str(refusal.value)) < 60 and "geheim" not in str(refusal.value)
     finally:
         database.close()
@@ -193,7 +200,7 @@ async def test_errors_that_break_the_closing_of_a_socket() -> None:
 async def test_what_is_no_update_is_taken_and_read_back(store: PostgresYStore) -> None:
     for data in (b"foo", b"", b"\x00\x00"):
         await store.write(data)
-    assert [item[0] async for item in store.read()] == [b"foo", b"", b"\x00\x00"]
+    assert await kept(store) == [b"foo", b"", b"\x00\x00"]
 
 
 async def test_drivers_that_give_memoryviews(store: PostgresYStore, log: DocumentLog) -> None:
@@ -245,7 +252,7 @@ async def test_a_squash_that_erases_the_document(store: PostgresYStore, log: Doc
     for _ in range(3):
         await log.compact(store.document_id)
         assert await loaded(PostgresYStore.bound_to(log)(PATH)) == str(author.text)
-    assert len([item async for item in store.read()]) < 3
+    assert len(await kept(store)) < 3
 
 
 async def test_a_clock_that_steps_back(
@@ -293,7 +300,7 @@ async def test_a_merge_that_fails_on_bytes_that_are_no_update(store: PostgresYSt
     await store.write(b"foo")
     with pytest.raises(ContentError, match="no Yjs update"):
         await log.compact(store.document_id)
-    assert [item[0] async for item in store.read()] == [author.updates[0], b"foo"]
+    assert await kept(store) == [author.updates[0], b"foo"]
 
 
 async def test_a_store_that_is_hundreds_of_times_its_document(store: PostgresYStore, log: DocumentLog) -> None:
@@ -312,5 +319,5 @@ async def test_opening_again_appends_the_whole_document(store: PostgresYStore, t
     for _ in range(3):
         room = await room_of(store, tmp_path)
         await room.stop()
-        rows.append(len([item async for item in store.read()]))
+        rows.append(len(await kept(store)))
     assert rows == [rows[0]] * 3
