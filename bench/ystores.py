@@ -2,15 +2,16 @@
 
     python bench/ystores.py [--rounds 5] [--updates 2000]
 
-What is measured, each as the median of several rounds, interleaved so that a busy machine is busy for all:
+What is measured, each as the median of several rounds, in which the stores take turns so that a busy machine is busy
+for all:
 
     write    one update after the other, each awaited: a person types
-    burst    all updates at once: what a room does under load
-    load     a document with all of these updates is loaded into an empty one, at once after the burst
-    reopen   the same, after our compaction
+    burst    all updates at once, and at once after it the document is loaded
+    reopen   the document is loaded into an empty one, after our compaction
+    load     the same, with 50 more updates after that
 
-Upstream's store makes a checkpoint with every 100th write, before that write is done; ours are compacted in the
-background, and who loads a document meanwhile waits for that.
+Upstream's store makes a checkpoint with every 100th write, before that write is done, so it has one at the end of the
+burst too. Ours are compacted in the background, which is going on while the document is loaded after the burst.
 
 A ratio below 1 means that ours is faster. Each is as it ships: PostgreSQL and both SQLite files have a commit on the
 disk before it is acknowledged.
@@ -23,7 +24,8 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -41,7 +43,8 @@ from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
 from jupyter_rtc_amprenta.ystore import PostgresYStore
 
 Times = dict[str, list[float]]
-_LOADS = 7
+_LOADS = 15
+_TAIL = 50
 
 
 def _keystrokes(count: int) -> list[bytes]:
@@ -55,71 +58,99 @@ def _keystrokes(count: int) -> list[bytes]:
     return updates
 
 
-async def _timed(times: Times, name: str, work: Callable[[], Awaitable[Any]]) -> None:
-    begin = time.perf_counter()
-    await work()
-    times.setdefault(name, []).append(time.perf_counter() - begin)
+class Store:
+    """One that is compared: what it keeps of two documents, and how long it took.
 
+    Args:
+        one: a store in which a person types.
+        many: another one, for the burst.
+    """
 
-async def _measure(times: Times, one: Any, many: Any, updates: list[bytes]) -> None:
-    async def write() -> None:
-        for update in updates[: len(updates) // 10]:
-            await one.write(update)
+    def __init__(self, times: Times, one: Any, many: Any) -> None:
+        self._times, self._one, self._many = times, one, many
 
-    async def burst() -> None:
-        await asyncio.gather(*(many.write(update) for update in updates))
+    async def write(self, updates: list[bytes]) -> None:
+        for update in updates:
+            await self._one.write(update)
 
-    await _timed(times, "write", write)
-    await _timed(times, "burst", burst)
-    await _loads(times, "load", many, updates)
+    async def append(self, updates: list[bytes]) -> None:
+        await asyncio.gather(*(self._many.write(update) for update in updates))
 
+    async def burst(self, updates: list[bytes]) -> None:
+        await self.append(updates)
+        await self.load(len(updates))
 
-async def _loads(times: Times, name: str, store: Any, updates: list[bytes]) -> None:
-    # Short: of several in a row, whatever else the machine does counts less.
-    for _ in range(_LOADS):
-        await _timed(times, name, lambda: _load(store, len(updates)))
+    async def load(self, length: int) -> None:
+        doc: Doc[Any] = Doc()
+        await self._many.apply_updates(doc)
+        loaded = len(str(doc.get("source", type=Text)))
+        if loaded != length:
+            print(f"{type(self._many).__mro__[1].__name__} has lost {length - loaded} of {length} updates")
 
+    async def compact(self) -> None:
+        """Upstream's has done it."""
+        if isinstance(self._many, PostgresYStore):
+            await self._many.shared_log.compact(self._many.document_id)
 
-async def _load(store: Any, length: int) -> None:
-    doc: Doc[Any] = Doc()
-    await store.apply_updates(doc)
-    loaded = len(str(doc.get("source", type=Text)))
-    if loaded != length:
-        print(f"{type(store).__mro__[1].__name__} has lost {length - loaded} of {length} updates")
-
-
-async def _sqlite_round(times: Times, folder: Path, updates: list[bytes]) -> None:
-    one, many = (
-        type("Store", (SQLiteYStore,), {"db_path": str(folder / f"{uuid4().hex}.db")})("store") for _ in range(2)
-    )
-    async with one, many:
-        await _measure(times, one, many, updates)
-        await _loads(times, "reopen", many, updates)
+    async def timed(self, name: str, work: Awaitable[None]) -> None:
+        begin = time.perf_counter()
+        await work
+        self._times.setdefault(name, []).append(time.perf_counter() - begin)
 
 
 class LocalYStore(PostgresYStore):
     """The same code over a linked room's local store."""
 
 
-async def _our_round(times: Times, database: Database, kind: type[PostgresYStore], updates: list[bytes]) -> None:
+@asynccontextmanager
+async def _theirs(times: Times, folder: Path) -> AsyncIterator[Store]:
+    one, many = (
+        type("Store", (SQLiteYStore,), {"db_path": str(folder / f"{uuid4().hex}.db")})("store") for _ in range(2)
+    )
+    async with one, many:
+        yield Store(times, one, many)
+
+
+@asynccontextmanager
+async def _ours(times: Times, database: Database, kind: type[PostgresYStore]) -> AsyncIterator[Store]:
     log = DocumentLog(database, policy=LogPolicy(retention=Retention(grace=0.0)))
-    store_class = kind.bound_to(log)
-    many = store_class(uuid4().hex)
-    await _measure(times, store_class(uuid4().hex), many, updates)
-    await log.compact(many.document_id)
-    await _loads(times, "reopen", many, updates)
+    kind = kind.bound_to(log)
+    yield Store(times, kind(uuid4().hex), kind(uuid4().hex))
     await log.stop()
+
+
+async def _round(stores: list[Store], updates: list[bytes], tail: list[bytes]) -> None:
+    for store in stores:
+        await store.timed("write", store.write(updates[: len(updates) // 10]))
+    for store in stores:
+        await store.timed("burst", store.burst(updates))
+    for store in stores:
+        await store.compact()
+    await _loads("reopen", stores, len(updates))
+    for store in stores:
+        await store.append(tail)
+    await _loads("load", stores, len(updates) + len(tail))
+
+
+async def _loads(name: str, stores: list[Store], length: int) -> None:
+    # Short: of several, whatever else the machine does counts less.
+    for _ in range(_LOADS):
+        for store in stores:
+            await store.timed(name, store.load(length))
 
 
 async def _compare(rounds: int, count: int, url: str, folder: Path) -> None:
     theirs, ours, local = [dict[str, list[float]]() for _ in range(3)]
-    updates = _keystrokes(count)
+    updates = _keystrokes(count + _TAIL)
     database, file = Database(url), Database(f"sqlite:///{folder / 'local.db'}")
     file.call(prepare_local_store)
     for _ in range(rounds):
-        await _sqlite_round(theirs, folder, updates)
-        await _our_round(ours, database, PostgresYStore, updates)
-        await _our_round(local, file, LocalYStore, updates)
+        async with (
+            _theirs(theirs, folder) as upstream,
+            _ours(ours, database, PostgresYStore) as postgres,
+            _ours(local, file, LocalYStore) as sqlite,
+        ):
+            await _round([upstream, postgres, sqlite], updates[:count], updates[count:])
     database.close()
     file.close()
     print(f"medians of {rounds}, {count} updates, {count // 10} of them awaited one by one")

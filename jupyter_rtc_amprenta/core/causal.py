@@ -23,6 +23,8 @@ _SLICE_SECONDS = 0.005
 _MERGED_TOGETHER = 16
 _MERGED_BYTES = 2**14
 _CHECKED_TOGETHER = 500
+# An update of no elements and no deletions.
+_NOTHING = b"\0\0"
 
 _T = TypeVar("_T")
 
@@ -212,6 +214,8 @@ def _is_complete(update: bytes, state: bytes, known: dict[int, int]) -> bool:
         rest = get_update(update, state)
     except ValueError as error:
         raise ProtocolError("The update can't be read.") from error
+    if rest == _NOTHING:
+        return True
     missing, at = read_uint(rest, 0)
     return not missing and _deletes_what_is_known(rest, at, known)
 

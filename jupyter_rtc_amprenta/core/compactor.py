@@ -26,8 +26,6 @@ DUE_BYTES = 2**20
 # One that gets so many updates meanwhile is looked after at once, unless the last look took more than this part of
 # the time since: then it waits for that, or for its turn.
 _SHARE = 0.05
-# Who opens a document that is being compacted waits no longer than this.
-_LONGEST_WAIT_SECONDS = 1.0
 
 
 class Compactor:
@@ -46,8 +44,6 @@ class Compactor:
         self._hopeless: set[str] = set()
         self._is_due = asyncio.Event()
         self._not_before = 0.0
-        # Documents with a long tail, while they are looked after.
-        self._at_work: dict[str, asyncio.Future[None]] = {}
         self._has_ended = False
         self._task: asyncio.Task[None] | None = None
 
@@ -66,12 +62,6 @@ class Compactor:
                 self._is_due.set()
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def at_rest(self, document_id: str) -> None:
-        """Wait while a document with a long tail is compacted: that is done sooner than all of it is read twice."""
-        working = self._at_work.get(document_id)
-        if working is not None and working.get_loop() is asyncio.get_running_loop():
-            await asyncio.wait([working], timeout=_LONGEST_WAIT_SECONDS)
-
     async def stop(self) -> None:
         """End; what is being compacted is finished or left as it was, and nothing more is begun."""
         self._has_ended = True
@@ -83,32 +73,20 @@ class Compactor:
         touched, self._touched = self._touched, Counter()
         self._is_due.clear()
         began = time.monotonic()
-        loop = asyncio.get_running_loop()
-        long = {document_id for document_id, count in touched.items() if count >= DUE_UPDATES}
-        self._at_work = {document_id: loop.create_future() for document_id in long}
         try:
             await self._make_versions(touched)
             run = self._log.database.run
             due = await run(queries_compaction.due, set(touched) - self._hopeless, DUE_UPDATES, DUE_BYTES)
-            self._done(long.difference(due))
-            # Those first for which somebody may wait.
-            for document_id in sorted(due, key=lambda one: one not in long):
+            # Those first that get the most edits.
+            for document_id in sorted(due, key=touched.__getitem__, reverse=True):
                 await self._compact(document_id)
-                self._done([document_id])
         except DatabaseUnavailable:
             # The writer says so, and goes on trying; so do we.
             self._touched.update(touched)
         except RtcError as error:
             log.error("Compaction: %s", error)
-        finally:
-            self._done(list(self._at_work))
         now = time.monotonic()
         self._not_before = now + (now - began) / _SHARE
-
-    def _done(self, document_ids: Iterable[str]) -> None:
-        for document_id in document_ids:
-            if (working := self._at_work.pop(document_id, None)) is not None:
-                working.set_result(None)
 
     async def _run(self) -> None:
         while self._touched:

@@ -208,7 +208,7 @@ class Database:
 
 
 def _postgres_engine(url: URL, threads: int, isolation_level: Any = None) -> Engine:
-    options = {"pool_size": threads, "max_overflow": 0, "connect_args": _CONNECT}
+    options = {"pool_size": threads, "max_overflow": 0, "pool_use_lifo": True, "connect_args": _CONNECT}
     engine = create_engine(url, isolation_level=isolation_level, **options)
     event.listen(engine, "connect", _refuse_old_server)
     event.listen(engine, "checkin", _note_use)

@@ -170,7 +170,6 @@ class DocumentLog:
         if last is not None and not last.done():
             await asyncio.wait([last])
         if until is None and not whole:
-            await self.compactor.at_rest(document_id)
             return await self.database.read(queries_quick.read_newest, document_id, self.policy.keys)
         history = queries_history.read_history
         return await self.database.read(history, document_id, until, self.policy.keys, whole=whole)

@@ -13,6 +13,7 @@ from . import schema_record  # noqa: F401 - its tables are in the metadata
 from .schema import metadata, sessions, yjs_documents, yjs_snapshots, yjs_updates
 
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_FUNCTIONS = ("rtc_append_updates", "rtc_read_document")
 
 
 def clock(connection: Connection) -> float:
@@ -37,13 +38,18 @@ def user_name(connection: Connection) -> str:
 
 
 def missing_rights(connection: Connection) -> list[str]:
-    """Which rights on tables we lack, as `INSERT ON audit`; tables that are not there have none to lack."""
+    """Which rights we lack, as `INSERT ON audit`; tables that are not there have none to lack."""
     query = text(
         "SELECT r || ' ON ' || t FROM unnest(:tables ::text[]) t, unnest(:rights ::text[]) r "
         "WHERE to_regclass(t) IS NOT NULL AND NOT has_table_privilege(to_regclass(t), r) ORDER BY t, r"
     )
     given = {"tables": [table.name for table in metadata.sorted_tables], "rights": list(_RIGHTS)}
-    return list(connection.execute(query, given).scalars())
+    execute = text(
+        "SELECT 'EXECUTE ON FUNCTION ' || f FROM unnest(:functions ::text[]) f "
+        "WHERE NOT has_function_privilege(to_regproc(f), 'EXECUTE') ORDER BY f"
+    )
+    missing = connection.execute(query, given).scalars().all()
+    return [*missing, *connection.execute(execute, {"functions": list(_FUNCTIONS)}).scalars()]
 
 
 def missing_indexes(connection: Connection) -> dict[str, str]:

@@ -3,22 +3,21 @@
 `queries.append` asks, locks, looks for an earlier try, writes, counts and tells: seven ways to the database and back,
 and a transaction around them. This does the same where all is as expected; what is not, it leaves. In PostgreSQL it is
 one statement, in a local store two. `queries_history.read_history` reads any document as of any position, in one
-statement that takes PostgreSQL longer to plan than to run; for one whose newest state has a short tail there is one
-that is planned in half the time.
+statement that takes PostgreSQL longer to plan than to run; here is the newest state of one whose tail is short.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import count, groupby, repeat
+from itertools import accumulate, count, groupby, pairwise, repeat
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row
 
 from .crypto import PLAIN, EncryptionKeys, snapshot_place
 from .queries import CHANNEL, Pending, row_of
-from .queries_history import History, entries_of, read_history
+from .queries_history import Entry, History, entries_of, read_history
 from .schema import now
 
 # The documents that are as expected are locked in the order of their ids, so that two writers can't wait for each
@@ -50,24 +49,16 @@ WITH wanted AS (
 SELECT document_id, before, pg_notify(%(channel)s, document_id || ' ' || generation || ' ' || seq) FROM counted
 """
 
-# The same for one document, which nearly every batch is about; it is planned in half the time.
+# The same for one document, which nearly every batch is about, and how it is read: with its newest snapshot and all
+# that came after it, in one row; of a long tail there is nothing in it. These functions are in the schema (migration
+# 0006), where their plans are kept: to plan takes longer than to run.
 _APPEND_TO_ONE = """
-WITH counted AS (
-  UPDATE yjs_documents SET seq = seq + %(count)s, tail_bytes = tail_bytes + %(size)s, updated_at = %(time)s
-  WHERE document_id = %(document)s AND generation = %(generation)s
-    AND (%(epoch)s::bigint IS NULL OR lease_epoch = %(epoch)s)
-    AND (%(most)s = 0 OR snapshot_bytes + tail_bytes + %(size)s <= %(most)s)
-  RETURNING document_id, generation, seq - %(count)s AS before, seq
-), appended AS (
-  INSERT INTO yjs_updates
-    (document_id, generation, seq, writer, writer_seq, payload, metadata, key_id, created_at)
-  SELECT counted.document_id, counted.generation, counted.before + new.place, new.writer, new.writer_seq, new.payload,
-    new.metadata, new.key_id, %(time)s
-  FROM counted, unnest(%(place)s::bigint[], %(writer)s::text[], %(writer_seq)s::bigint[], %(payload)s::bytea[],
-    %(metadata)s::bytea[], %(key_id)s::text[]) AS new (place, writer, writer_seq, payload, metadata, key_id)
-)
-SELECT document_id, before, pg_notify(%(channel)s, document_id || ' ' || generation || ' ' || seq) FROM counted
+SELECT %(document)s AS document_id, rtc_append_updates AS before FROM rtc_append_updates(
+  %(document)s, %(generation)s, %(epoch)s, %(count)s, %(size)s, %(most)s, %(time)s, %(channel)s, %(place)s::bigint[],
+  %(writer)s::text[], %(writer_seq)s::bigint[], %(payload)s::bytea[], %(metadata)s::bytea[], %(key_id)s::text[])
+WHERE rtc_append_updates IS NOT NULL
 """
+_READ = "SELECT * FROM rtc_read_document(%(document)s, %(most)s)"
 
 # SQLite's two: nobody is told, since one process has the file, and the transaction has its lock.
 _COUNT_IN_FILE = """
@@ -79,22 +70,6 @@ RETURNING seq - :count
 _APPEND_TO_FILE = """
 INSERT INTO yjs_updates (document_id, generation, seq, writer, writer_seq, payload, metadata, key_id, created_at)
 VALUES (:document_id, :generation, :seq, :writer, :writer_seq, :payload, :metadata, :key_id, :created_at)
-"""
-# A document with its newest snapshot and all that came after it, in one row. Of a long tail there is nothing in it.
-_READ = """
-SELECT known.generation, known.seq, snapshot.seq AS snapshot_seq, snapshot.payload, snapshot.key_id, tail.*
-FROM yjs_documents known
-LEFT JOIN LATERAL (
-  SELECT seq, payload, key_id FROM yjs_snapshots
-  WHERE document_id = known.document_id AND generation = known.generation ORDER BY seq DESC LIMIT 1
-) snapshot ON true
-LEFT JOIN LATERAL (
-  SELECT array_agg(payload ORDER BY seq), array_agg(key_id ORDER BY seq), array_agg(writer ORDER BY seq),
-    array_agg(writer_seq ORDER BY seq)
-  FROM yjs_updates
-  WHERE document_id = known.document_id AND generation = known.generation AND seq > coalesce(snapshot.seq, 0)
-) tail (payloads, key_ids, writers, writer_seqs) ON known.tail_bytes BETWEEN 1 AND %(most)s
-WHERE known.document_id = %(document)s
 """
 # An array is one value, which PostgreSQL makes in memory as a whole. (What is not counted yet has none, too.)
 _MOST_TAIL_BYTES = 2**20
@@ -148,8 +123,8 @@ def read_newest(connection: Connection, document_id: str, keys: EncryptionKeys =
     """As `queries_history.read_history`, which it is for a local store, and where the tail is long."""
     if connection.dialect.name != "sqlite":
         parameters = {"document": document_id, "most": _MOST_TAIL_BYTES}
-        row = connection.exec_driver_sql(_READ, parameters).one_or_none()
-        if row is not None and len(row.payloads or ()) == row.seq - (row.snapshot_seq or 0):
+        row = connection.exec_driver_sql(_READ, parameters).one()
+        if row.seq is not None and len(row.lengths or ()) == row.seq - (row.snapshot_seq or 0):
             return _history(row, document_id, keys)
     return read_history(connection, document_id, keys=keys)
 
@@ -159,10 +134,12 @@ def _history(row: Row[Any], document_id: str, keys: EncryptionKeys) -> History:
     if row.snapshot_seq is not None:
         place = snapshot_place(document_id, row.generation, row.snapshot_seq)
         snapshot = keys.open(bytes(row.payload), row.key_id, document_id, place)
-    tail = (row.payloads or (), row.key_ids or (), row.writers or (), row.writer_seqs or ())
-    rows = zip(repeat(None), count(start + 1), *tail)
-    entries = entries_of(rows, document_id, row.generation, keys)
-    return History(row.generation, row.seq, snapshot, entries)
+    tail, ends = bytes(row.tail or b""), list(accumulate(row.lengths or (), initial=0))
+    payloads = [tail[begin:end] for begin, end in pairwise(ends)]
+    if row.key_ids is None:
+        return History(row.generation, row.seq, snapshot, tuple(map(Entry, count(start + 1), payloads)))
+    rows = zip(repeat(None), count(start + 1), payloads, row.key_ids, row.writers, row.writer_seqs, strict=False)
+    return History(row.generation, row.seq, snapshot, entries_of(rows, document_id, row.generation, keys))
 
 
 class _Wanted(NamedTuple):

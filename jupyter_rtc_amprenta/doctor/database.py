@@ -162,7 +162,8 @@ def _rights(database: Database) -> Check:
         return Check(
             name, False, f"{user} lacks {', '.join(missing[:3])}{more}.",
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}; "
-            f"GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {user};",
+            f"GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {user}; "
+            f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {user};",
         )  # fmt: skip
     return Check(name, True, f"{user} may read and write every table.")
 

@@ -229,6 +229,17 @@ def test_rights_that_are_missing(database_url: str, poor_url: str) -> None:
     assert look(database, environ)["rights"].ok
 
 
+def test_a_function_that_may_not_be_called(database_url: str, poor_url: str) -> None:
+    environ = {"RTC_DATABASE_URL": poor_url}
+    execute(database_url, look(database, environ)["rights"].advice)
+    revoke = "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM"
+    execute(database_url, f"{revoke} PUBLIC", f"{revoke} {make_url(poor_url).username}")
+    check = look(database, environ)["rights"]
+    fails(check, "lacks EXECUTE ON FUNCTION rtc_append_updates, EXECUTE ON FUNCTION rtc_read_document", "GRANT EXECUTE")
+    execute(database_url, check.advice)
+    assert look(database, environ)["rights"].ok
+
+
 def test_indexes_that_are_missing_or_broken(database_url: str) -> None:
     environ = {"RTC_DATABASE_URL": database_url}
     execute(

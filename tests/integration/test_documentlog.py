@@ -14,11 +14,12 @@ from typing import Any
 
 import psycopg2
 import pytest
-from sqlalchemy import event, insert, select, update
+from sqlalchemy import Connection, event, insert, select, text, update
 from support.yjs_client import until
 
 from jupyter_rtc_amprenta.core import database as database_module
 from jupyter_rtc_amprenta.core import logwriter, migrate, queries, queries_quick
+from jupyter_rtc_amprenta.core.crypto import PLAIN
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import (
@@ -457,6 +458,25 @@ async def test_a_long_tail_is_read_row_by_row(log: DocumentLog, monkeypatch: pyt
         await log.append("a", str(number).encode(), 1)
     assert (await log.read("a")).updates == [b"1", b"2", b"3", b"4", b"5"]
     assert read == (log.database.is_sqlite or most == 0)
+
+
+async def test_a_plan_that_was_made_while_tables_were_small_does_for_large_ones(database_url: str) -> None:
+    def scans(connection: Connection) -> int:
+        queries_quick.read_newest(connection, "a")
+        assert queries_quick.append(connection, [Pending("a", 1, "writer", 1, b"4")], PLAIN, 0) == {"a": [4]}
+        # Of this transaction alone.
+        return connection.execute(text("SELECT sum(seq_scan) FROM pg_stat_xact_user_tables")).scalar_one()
+
+    database = Database(database_url)
+    log = DocumentLog(database)
+    await log.create("a")
+    for number in range(1, 4):
+        await log.append("a", str(number).encode(), 1)
+    # What has one page is read as a whole, where nothing else is said.
+    await database.run_one(lambda connection: connection.execute(text("ANALYZE")))
+    assert await database.run(scans) == 0
+    await log.stop()
+    database.close()
 
 
 async def test_rows_that_are_missing_are_no_shorter_document(log: DocumentLog) -> None:
