@@ -26,7 +26,6 @@ from .crypto import EncryptionKeys
 from .errors import ContentError, ProtocolError
 from .queries_compaction import Stored
 from .queries_history import first_kept, read_history
-from .queries_quick import read_newest
 from .schema import now
 
 # Tells which positions of a document must stay readable, within the transaction.
@@ -111,14 +110,11 @@ def _compact(
     recorded = {position for position in kept if position in known or begin < position <= base}
     needed = recorded | {seq} | ({base} if base else set())
     for position in sorted(needed - known):
-        if at_head := position == seq:
-            history = read_newest(connection, document_id, keys)
-        else:
-            history = read_history(connection, document_id, position, keys)
+        history = read_history(connection, document_id, position, keys)
         state = merge(history.updates)
         time = queries_compaction.appended_at(connection, document_id, generation, position)
         queries_compaction.add_snapshot(connection, document_id, generation, position, state, keys, time)
-        if at_head:
+        if position == seq:
             queries_compaction.note_snapshot(connection, document_id, seq, len(state))
     queries_compaction.remove_merged(connection, document_id, generation, base, known - needed)
 

@@ -169,8 +169,10 @@ class DocumentLog:
         last = self._writer.last(document_id)
         if last is not None and not last.done():
             await asyncio.wait([last])
-        if until is None and not whole:
-            return await self.database.read(queries_quick.read_newest, document_id, self.policy.keys)
+        if until is None and not whole and not self.database.is_sqlite:
+            quickly = queries_quick.read_quickly
+            if (found := await self.database.read_quickly(quickly, document_id, self.policy.keys)) is not None:
+                return found
         history = queries_history.read_history
         return await self.database.read(history, document_id, until, self.policy.keys, whole=whole)
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from itertools import accumulate, count, groupby, pairwise, repeat
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
-from .crypto import PLAIN, EncryptionKeys, snapshot_place
+from .crypto import EncryptionKeys, snapshot_place
 from .queries import CHANNEL, Pending, row_of
-from .queries_history import Entry, History, entries_of, read_history
+from .queries_history import Entry, History, entries_of
 from .schema import now
 
 # The documents that are as expected are locked in the order of their ids, so that two writers can't wait for each
@@ -119,27 +119,30 @@ def append(
     return {row.document_id: _positions(row.before, by_document[row.document_id]) for row in rows}
 
 
-def read_newest(connection: Connection, document_id: str, keys: EncryptionKeys = PLAIN) -> History:
-    """As `queries_history.read_history`, which it is for a local store, and where the tail is long."""
-    if connection.dialect.name != "sqlite":
-        parameters = {"document": document_id, "most": _MOST_TAIL_BYTES}
-        row = connection.exec_driver_sql(_READ, parameters).one()
-        if row.seq is not None and len(row.lengths or ()) == row.seq - (row.snapshot_seq or 0):
-            return _history(row, document_id, keys)
-    return read_history(connection, document_id, keys=keys)
+def read_quickly(cursor: Any, document_id: str, keys: EncryptionKeys) -> History | None:
+    """Read the newest state of a document in PostgreSQL; the cursor is psycopg2's.
 
+    Returns:
+        None where its tail is long, or it is not there, or not as a whole: `queries_history.read_history` tells.
 
-def _history(row: Row[Any], document_id: str, keys: EncryptionKeys) -> History:
-    snapshot, start = None, row.snapshot_seq or 0
-    if row.snapshot_seq is not None:
-        place = snapshot_place(document_id, row.generation, row.snapshot_seq)
-        snapshot = keys.open(bytes(row.payload), row.key_id, document_id, place)
-    tail, ends = bytes(row.tail or b""), list(accumulate(row.lengths or (), initial=0))
+    Raises:
+        EncryptionError: it can't be decrypted with these keys.
+    """
+    cursor.execute(_READ, {"document": document_id, "most": _MOST_TAIL_BYTES})
+    generation, seq, snapshot_seq, payload, key_id, tail, lengths, *sealed = cursor.fetchone()
+    start, lengths = snapshot_seq or 0, lengths or ()
+    if seq is None or start + len(lengths) != seq:
+        return None
+    snapshot = None
+    if snapshot_seq is not None:
+        place = snapshot_place(document_id, generation, snapshot_seq)
+        snapshot = keys.open(bytes(payload), key_id, document_id, place)
+    tail, ends = bytes(tail or b""), accumulate(lengths, initial=0)
     payloads = [tail[begin:end] for begin, end in pairwise(ends)]
-    if row.key_ids is None:
-        return History(row.generation, row.seq, snapshot, tuple(map(Entry, count(start + 1), payloads)))
-    rows = zip(repeat(None), count(start + 1), payloads, row.key_ids, row.writers, row.writer_seqs, strict=False)
-    return History(row.generation, row.seq, snapshot, entries_of(rows, document_id, row.generation, keys))
+    if sealed[0] is None:
+        return History(generation, seq, snapshot, tuple(map(Entry, count(start + 1), payloads)))
+    rows = zip(repeat(None), count(start + 1), payloads, *sealed, strict=False)
+    return History(generation, seq, snapshot, entries_of(rows, document_id, generation, keys))
 
 
 class _Wanted(NamedTuple):

@@ -29,7 +29,8 @@ from jupyter_rtc_amprenta.core.errors import (
     DocumentNotFound,
     GenerationChanged,
 )
-from jupyter_rtc_amprenta.core.queries import History, Pending
+from jupyter_rtc_amprenta.core.queries import Pending
+from jupyter_rtc_amprenta.core.queries_history import History, read_history
 from jupyter_rtc_amprenta.core.schema import (
     LOG_TABLES,
     metadata,
@@ -451,9 +452,9 @@ async def test_a_long_tail_is_read_row_by_row(log: DocumentLog, monkeypatch: pyt
     def count(*_: Any, **__: Any) -> History:
         nonlocal read
         read += 1
-        return queries.read_history(*_, **__)
+        return read_history(*_, **__)
 
-    monkeypatch.setattr(queries_quick, "read_history", count)
+    monkeypatch.setattr("jupyter_rtc_amprenta.core.documentlog.queries_history.read_history", count)
     for number in range(1, 6):
         await log.append("a", str(number).encode(), 1)
     assert (await log.read("a")).updates == [b"1", b"2", b"3", b"4", b"5"]
@@ -462,7 +463,8 @@ async def test_a_long_tail_is_read_row_by_row(log: DocumentLog, monkeypatch: pyt
 
 async def test_a_plan_that_was_made_while_tables_were_small_does_for_large_ones(database_url: str) -> None:
     def scans(connection: Connection) -> int:
-        queries_quick.read_newest(connection, "a")
+        with connection.connection.cursor() as cursor:
+            assert queries_quick.read_quickly(cursor, "a", PLAIN).seq == 3
         assert queries_quick.append(connection, [Pending("a", 1, "writer", 1, b"4")], PLAIN, 0) == {"a": [4]}
         # Of this transaction alone.
         return connection.execute(text("SELECT sum(seq_scan) FROM pg_stat_xact_user_tables")).scalar_one()
@@ -706,15 +708,21 @@ async def test_what_is_one_statement_is_one_after_a_pause_too(database: Database
 async def test_broken_connections_are_made_anew(database_url: str) -> None:
     database = Database(database_url)
     log = DocumentLog(database)
+
+    def cut() -> None:
+        killer = psycopg2.connect(database_url)
+        killer.cursor().execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid != pg_backend_pid()"
+        )
+        killer.close()
+
     try:
         for number in range(3):
             assert await log.append("a", b"x", None) == number + 1
-            killer = psycopg2.connect(database_url)
-            killer.cursor().execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid != pg_backend_pid()"
-            )
-            killer.close()
+            cut()
+            assert (await log.read("a")).seq == number + 1
+            cut()
     finally:
         database.close()
 
