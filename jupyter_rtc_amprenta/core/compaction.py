@@ -7,7 +7,9 @@ What is kept of a document afterwards:
     updates    after the base: the retained history, which the timeline shows
     snapshot   at the head: what opening the document reads
 
-All in one transaction, under the lock on the document's row, of the rows in the database and never of a room's memory.
+All in one transaction, of the rows in the database and never of a room's memory. To merge takes long where a document
+is large, and updates that are in the log do not change: so it is done first, and the document's row is locked for what
+remains. Whoever appends waits for that alone; if somebody else has compacted meanwhile, it is begun anew.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ from datetime import timedelta
 from typing import Any
 
 from pycrdt import Doc, merge_updates
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exc
 
-from . import queries, queries_compaction
+from . import queries_compaction
 from .causal import load_at_once
 from .crypto import EncryptionKeys
-from .errors import ContentError, ProtocolError
-from .queries_compaction import Stored
+from .errors import ContentError, DatabaseError, HistoryCompacted, ProtocolError
+from .queries_compaction import Counted, Stored
 from .queries_history import first_kept, read_history
 from .schema import now
 
@@ -82,53 +84,101 @@ def compact(
         EncryptionError: it can't be decrypted with these keys.
         DatabaseUnavailable, DatabaseError: nothing was changed.
     """
-    generation, seq = queries.lock_document(connection, document_id)
-    before = queries_compaction.stored(connection, document_id)
     savepoint = connection.begin_nested()
-    if seq:
-        _compact(connection, document_id, generation, seq, retention, kept_positions(connection, document_id), keys)
-    after = queries_compaction.stored(connection, document_id)
+    report = _Compaction(connection, document_id, retention, kept_positions, keys).run()
     if dry_run:
         savepoint.rollback()
     else:
         savepoint.commit()
-    return Report(document_id, before, after)
+    return report
 
 
-def _compact(
-    connection: Connection,
-    document_id: str,
-    generation: int,
-    seq: int,
-    retention: Retention,
-    kept: Collection[int],
-    keys: EncryptionKeys,
-) -> None:
-    begin = min(first_kept(connection, document_id, generation) - 1, seq)
-    base = max(begin, _base(connection, document_id, generation, seq, retention))
-    known = queries_compaction.snapshot_positions(connection, document_id, generation)
-    recorded = {position for position in kept if position in known or begin < position <= base}
-    needed = recorded | {seq} | ({base} if base else set())
-    for position in sorted(needed - known):
-        history = read_history(connection, document_id, position, keys)
-        state = merge(history.updates)
-        time = queries_compaction.appended_at(connection, document_id, generation, position)
-        queries_compaction.add_snapshot(connection, document_id, generation, position, state, keys, time)
-        if position == seq:
-            queries_compaction.note_snapshot(connection, document_id, seq, len(state))
-    queries_compaction.remove_merged(connection, document_id, generation, base, known - needed)
+class _Overtaken(Exception):
+    """What was merged is not what has to be, by now."""
 
 
-def _base(connection: Connection, document_id: str, generation: int, seq: int, retention: Retention) -> int:
-    """The last position whose update need not be kept as such."""
-    time = now()
-    old = queries_compaction.last_before(
-        connection, document_id, generation, time - timedelta(seconds=retention.seconds)
-    )
-    settled = queries_compaction.last_before(
-        connection, document_id, generation, time - timedelta(seconds=retention.grace)
-    )
-    return min(max(old, seq - retention.updates), settled)
+@dataclass(frozen=True)
+class _Compaction:
+    """See `compact`."""
+
+    connection: Connection
+    document_id: str
+    retention: Retention
+    kept_positions: KeptPositions
+    keys: EncryptionKeys
+
+    def run(self) -> Report:
+        if self.connection.dialect.name != "sqlite":  # where a transaction has the lock from its beginning
+            try:
+                with self.connection.begin_nested():
+                    return self._attempt(is_locked=False)
+            except (_Overtaken, HistoryCompacted, DatabaseError, exc.IntegrityError, exc.NoResultFound):
+                # Rows have gone while they were read, or others have come first. If not, it shows now.
+                pass
+        return self._attempt(is_locked=True)
+
+    def _attempt(self, *, is_locked: bool) -> Report:
+        found = queries_compaction.counted(self.connection, self.document_id, lock=is_locked)
+        before = queries_compaction.stored(self.connection, self.document_id)
+        if found.seq:
+            self._compact(found, is_locked=is_locked)
+        return Report(self.document_id, before, queries_compaction.stored(self.connection, self.document_id))
+
+    def _compact(self, found: Counted, *, is_locked: bool) -> None:
+        at = (self.connection, self.document_id, found.generation)
+        begin = self._begin(found)
+        base = max(begin, self._base(found))
+        known = queries_compaction.snapshot_positions(*at)
+        needed = self._needed(found, begin, base, known)
+        added = {position: self._add_snapshot(found, position) for position in sorted(needed - known)}
+        if not is_locked:
+            there = known | added.keys()
+            self._lock(found, begin, there)
+            needed = self._needed(found, begin, base, known)
+            if not needed <= there:
+                raise _Overtaken
+        if found.seq in added:
+            queries_compaction.note_snapshot(self.connection, self.document_id, found, added[found.seq])
+        queries_compaction.remove_merged(*at, base, known - needed)
+
+    def _lock(self, found: Counted, begin: int, snapshots: Collection[int]) -> None:
+        """Lock the document, which must be as it was found, but for what was appended."""
+        locked = queries_compaction.counted(self.connection, self.document_id, lock=True)
+        there = queries_compaction.snapshot_positions(self.connection, self.document_id, found.generation)
+        if locked.generation != found.generation or self._begin(found) != begin or there != snapshots:
+            raise _Overtaken
+
+    def _begin(self, found: Counted) -> int:
+        """The position before the first update that is kept as such."""
+        return min(first_kept(self.connection, self.document_id, found.generation) - 1, found.seq)
+
+    def _base(self, found: Counted) -> int:
+        """The last position whose update need not be kept as such."""
+        time = now()
+        old, settled = (
+            queries_compaction.last_before(
+                self.connection, self.document_id, found.generation, time - timedelta(seconds=seconds)
+            )
+            for seconds in (self.retention.seconds, self.retention.grace)
+        )
+        return min(max(old, found.seq - self.retention.updates), settled)
+
+    def _needed(self, found: Counted, begin: int, base: int, known: Collection[int]) -> set[int]:
+        """Where there must be snapshots."""
+        kept = self.kept_positions(self.connection, self.document_id)
+        recorded = {position for position in kept if position in known or begin < position <= base}
+        return recorded | {found.seq} | ({base} if base else set())
+
+    def _add_snapshot(self, found: Counted, position: int) -> int:
+        """Keep the state at a position.
+
+        Returns:
+            its bytes.
+        """
+        at = (self.connection, self.document_id, found.generation, position)
+        state = merge(read_history(self.connection, self.document_id, position, self.keys).updates)
+        queries_compaction.add_snapshot(*at, state, self.keys, queries_compaction.appended_at(*at))
+        return len(state)
 
 
 def merge(updates: Sequence[bytes]) -> bytes:

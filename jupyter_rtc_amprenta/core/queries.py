@@ -86,7 +86,7 @@ def lock_document(connection: Connection, document_id: str, *, shared: bool = Fa
 
 
 def _lock(connection: Connection, document_id: str, *, shared: bool = False) -> Row[Any]:
-    query = select(yjs_documents).filter_by(document_id=document_id).with_for_update(read=shared)
+    query = select(yjs_documents).filter_by(document_id=document_id).with_for_update(read=shared, key_share=not shared)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise DocumentNotFound(f"There is no document {document_id}.")

@@ -1,16 +1,20 @@
-"""The SQL of compaction and of re-encryption. The connection comes first; the caller has locked the document."""
+"""The SQL of compaction and of re-encryption. The connection comes first.
+
+Whoever changes anything has locked the document; a snapshot may be added before that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Table, bindparam, delete, func, insert, select, update
 
 from . import queries
 from .crypto import EncryptionKeys, metadata_place, snapshot_place, update_place
+from .errors import DocumentNotFound
 from .schema import now, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
 
 # A writer is one run of a process; after this long nothing of it is tried again. (Were it, the update would be in
@@ -25,6 +29,33 @@ class Stored:
     updates: int
     snapshots: int
     size: int
+
+
+class Counted(NamedTuple):
+    """How far a document's log has come, and the bytes since its newest snapshot."""
+
+    generation: int
+    seq: int
+    tail_bytes: int
+
+
+def counted(connection: Connection, document_id: str, *, lock: bool) -> Counted:
+    """How far a document's log has come.
+
+    Args:
+        lock: lock the document until the transaction ends, as `queries.lock_document` does.
+
+    Raises:
+        DocumentNotFound: the log has no such document.
+    """
+    if lock:
+        queries.lock_document(connection, document_id)
+    table = yjs_documents.c
+    query = select(table.generation, table.seq, table.tail_bytes).filter_by(document_id=document_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise DocumentNotFound(f"There is no document {document_id}.")
+    return Counted(*row)
 
 
 def stored(connection: Connection, document_id: str) -> Stored:
@@ -105,9 +136,10 @@ def remove_merged(
     connection.execute(delete(yjs_writers).where(yjs_writers.c.document_id == document_id, old))
 
 
-def note_snapshot(connection: Connection, document_id: str, seq: int, size: int) -> None:
-    """The newest snapshot is at `seq`, and this large."""
-    values = {"snapshot_seq": seq, "snapshot_bytes": size, "tail_bytes": 0}
+def note_snapshot(connection: Connection, document_id: str, found: Counted, size: int) -> None:
+    """The newest snapshot is where the document was found, and this large; what came since is its tail."""
+    rest = yjs_documents.c.tail_bytes - found.tail_bytes
+    values = {"snapshot_seq": found.seq, "snapshot_bytes": size, "tail_bytes": rest}
     connection.execute(update(yjs_documents).filter_by(document_id=document_id).values(values))
 
 

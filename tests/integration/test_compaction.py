@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from pycrdt import Doc, Text
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, select, text, update
 from support.logs import Author, new_keys, text_of
 
-from jupyter_rtc_amprenta.core import compactor, queries, queries_compaction
+from jupyter_rtc_amprenta.core import compaction, compactor, queries, queries_compaction, queries_quick
 from jupyter_rtc_amprenta.core.compaction import Retention, merge
 from jupyter_rtc_amprenta.core.compactor import DUE_UPDATES
 from jupyter_rtc_amprenta.core.crypto import PLAIN
@@ -20,11 +20,12 @@ from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import (
     ContentError,
     DatabaseError,
+    DocumentNotFound,
     DocumentTooLarge,
     HistoryCompacted,
 )
 from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
-from jupyter_rtc_amprenta.core.schema import prepare_local_store, yjs_updates, yjs_writers
+from jupyter_rtc_amprenta.core.schema import prepare_local_store, yjs_documents, yjs_updates, yjs_writers
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -94,6 +95,133 @@ async def test_a_dry_run_tells_and_changes_nothing(any_database: Database, polic
     done = await log.compact("d")
     assert (planned.before, planned.after.updates) == (done.before, done.after.updates)
     assert text_of(await log.read("d")) == str(author.text)
+    await log.stop()
+
+
+@pytest.fixture
+def while_merging(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Do something else, once, when a compaction has read what it merges, and has not locked the document yet."""
+
+    def arrange(work: Callable[[], None]) -> None:
+        waiting = [work]
+
+        def merge_late(updates: Sequence[bytes]) -> bytes:
+            if waiting:
+                waiting.pop()()
+            return merge(updates)
+
+        monkeypatch.setattr(compaction, "merge", merge_late)
+
+    return arrange
+
+
+def _tail_bytes(connection: Connection) -> tuple[int, int]:
+    """What is counted since the newest snapshot, and what is there."""
+    table = yjs_documents.c
+    counted, seq = connection.execute(select(table.tail_bytes, table.snapshot_seq).filter_by(document_id="d")).one()
+    later = select(func.coalesce(func.sum(func.length(yjs_updates.c.payload)), 0)).where(yjs_updates.c.seq > seq)
+    return counted, connection.execute(later).scalar_one()
+
+
+async def test_what_is_appended_while_updates_are_merged_is_its_tail(
+    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+) -> None:
+    log = _log(database, policy)
+    author = await _written(log, 20)
+    pending = [queries.Pending("d", 1, "w" * 32, n, author.write(f"later {n} ")) for n in (1, 2)]
+
+    def append() -> None:
+        with database.engine.begin() as other:
+            # It does not wait for the compaction: that would be for ever.
+            other.execute(text("SET LOCAL lock_timeout = '2s'"))
+            queries.append(other, pending[:1], policy.keys)
+        assert database.call_one(queries_quick.append, pending[1:], policy.keys, 0) == {"d": [22]}
+
+    while_merging(append)
+    report = await log.compact("d")
+    assert (report.before.updates, report.after.updates, report.after.snapshots) == (20, 2, 1)
+    history = await log.read("d")
+    assert [entry.seq for entry in history.entries] == [21, 22]
+    assert text_of(history) == str(author.text)
+    counted, there = await database.run(_tail_bytes)
+    assert counted == sum(len(one.payload) for one in pending) <= there
+    await log.compact("d")
+    assert text_of(await log.read("d")) == str(author.text)
+    assert (await database.run(_tail_bytes))[0] == 0
+    await log.stop()
+
+
+async def test_two_compactions_at_once(
+    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+) -> None:
+    log = _log(database, policy)
+    author = await _written(log, 20)
+
+    def compact() -> None:
+        other = (author.write("between "), author.write("and after "))
+        for number, payload in enumerate(other, 1):
+            database.call(queries.append, [queries.Pending("d", 1, "w" * 32, number, payload)], policy.keys)
+            if number == 1:
+                database.call(compaction.compact, "d", NOTHING, policy.kept_positions, policy.keys)
+
+    while_merging(compact)
+    report = await log.compact("d")
+    assert (report.after.updates, report.after.snapshots) == (0, 1)
+    assert text_of(await log.read("d")) == str(author.text)
+    await log.stop()
+
+
+async def test_the_same_snapshot_is_made_by_two(
+    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+) -> None:
+    log = _log(database, policy)
+    author = await _written(log, 20)
+    while_merging(lambda: database.call(compaction.compact, "d", NOTHING, policy.kept_positions, policy.keys))
+    assert (await log.compact("d")).after.snapshots == 1
+    assert text_of(await log.read("d")) == str(author.text)
+    await log.stop()
+
+
+async def test_a_position_that_is_recorded_while_updates_are_merged_stays_readable(
+    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+) -> None:
+    recorded: set[int] = set()
+    log = _log(database, policy, kept_positions=lambda connection, document_id: recorded)
+    await _written(log, 20)
+    while_merging(lambda: recorded.add(7))
+    await log.compact("d")
+    assert text_of(await log.read("d", until=7)) == "".join(f"{number} " for number in range(7))
+    with pytest.raises(HistoryCompacted):
+        await log.read("d", until=8)
+    await log.stop()
+
+
+async def test_a_reset_while_updates_are_merged(
+    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+) -> None:
+    log = _log(database, policy)
+    await _written(log, 20)
+    author = Author()
+
+    def reset() -> None:
+        database.call(queries.reset_document, "d")
+        database.call(queries.append, [queries.Pending("d", 2, "w" * 32, 1, author.write("new"))], policy.keys)
+
+    while_merging(reset)
+    await log.compact("d")
+    history = await log.read("d")
+    assert (history.generation, history.seq, text_of(history)) == (2, 1, "new")
+    await log.stop()
+
+
+async def test_a_document_that_is_deleted_while_updates_are_merged(
+    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+) -> None:
+    log = _log(database, policy)
+    await _written(log, 20)
+    while_merging(lambda: database.call(lambda connection: connection.execute(delete(yjs_documents))))
+    with pytest.raises(DocumentNotFound):
+        await log.compact("d")
     await log.stop()
 
 
