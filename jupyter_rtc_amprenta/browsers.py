@@ -20,7 +20,7 @@ class Browser:
 
     Attributes:
         channel: upstream's handler of its socket.
-        speaks_for: the awareness clients that it has told of.
+        speaks_for: the awareness clients that are its own.
         retraction: takes back what it types without the right; made when that first happens.
     """
 

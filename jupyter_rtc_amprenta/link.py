@@ -104,6 +104,7 @@ class Link:
     def start(self) -> None:
         """Begin to connect, and go on until `stop`."""
         self._awareness.start(self._send)
+        self._awareness.show_link(self.state, self.reason)
         self._task = asyncio.create_task(self._run())
 
     async def stop(self, timeout: float = 2.0) -> None:
@@ -271,7 +272,8 @@ class Link:
     def _become(self, state: LinkState, reason: str = "") -> None:
         if (state, reason) != (self.state, self.reason):
             log.info("document=%s: the link is %s%s", self.name, state, f": {reason}" if reason else "")
-        self.state, self.reason = state, reason
+            self.state, self.reason = state, reason
+            self._awareness.show_link(state, reason)
         if state is not LinkState.CONNECTING:
             self.settled.set()
 

@@ -50,6 +50,27 @@ class LinkAwareness:
         self._awareness.remove_awareness_states(list(gone), self)
         self._tell_room_of(gone)
 
+    def show_link(self, state: str, reason: str) -> None:
+        """Show in every browser of the room how the link is: it is the one thing that the server says of itself."""
+        self._awareness.set_local_state({"link": {"state": state, "reason": reason}})
+
+    def told_first(self, update: bytes) -> set[int]:
+        """Whom a browser of this room speaks for, by an update that is not applied yet.
+
+        Pages send back all that they are told, so most of what they name is somebody else, and not news.
+
+        Raises:
+            ProtocolError: it is not an awareness update.
+        """
+        others = self._remote | {self._awareness.client_id}
+        meta = self._awareness.meta
+        return {
+            state.client_id
+            for state in protocol.decode_states(update)
+            if state.client_id not in others
+            and (state.client_id not in meta or state.clock > meta[state.client_id]["clock"])
+        }
+
     def left(self, clients: set[int]) -> None:
         """A browser of this room has closed: whom it spoke for is gone, for everybody at once."""
         gone = clients & set(self._awareness.states)
@@ -86,10 +107,8 @@ class LinkAwareness:
         return [user for state in states if (user := _user(state))]
 
     def present(self) -> bytes | None:
-        """A message of all states that the room knows, for a browser that has just come; None: nobody is here."""
-        states = [
-            self._state(client) for client in self._awareness.states if client != self._awareness.client_id
-        ]
+        """A message of all states that the room knows, for a browser that has just come; None: there are none."""
+        states = [self._state(client) for client in self._awareness.states]
         return protocol.encode_awareness(protocol.encode_states(states)) if states else None
 
     def _observed(self, topic: str, change: tuple[dict[str, Any], Any]) -> None:
@@ -97,8 +116,10 @@ class LinkAwareness:
         if topic != "update" or origin is self:
             return
         clients = {client for kind in ("added", "updated", "removed") for client in changes[kind]}
-        # The server has a state of its own, an empty one: it is nobody.
-        clients.discard(self._awareness.client_id)
+        if self._awareness.client_id in clients:
+            # The server's own state is for the browsers here alone.
+            clients.discard(self._awareness.client_id)
+            self._tell_room_of({self._awareness.client_id})
         if origin == "timeout":
             # Its own server speaks for who is elsewhere; the browsers here must hear it from us.
             self._tell_room_of(clients & self._remote)

@@ -48,7 +48,6 @@ class LinkedRoom(SeparateRoom):
         self._document.unobserve()
         self.ydoc = Doc()
         self.awareness = Awareness(self.ydoc)
-        self.awareness.observe(self.send_server_awareness)
         self._document = per_server(YDOCS.get(self._file_type, YDOCS["file"]))(self.ydoc, self.awareness)
         self._document.observe(self._on_document_change)
         self.link_awareness = LinkAwareness(self.awareness, self._tell_clients)
@@ -183,7 +182,7 @@ class LinkedRoom(SeparateRoom):
         try:
             frame = protocol.decode(message)
             if frame.type == MessageType.AWARENESS:
-                browser.speaks_for.update(state.client_id for state in protocol.decode_states(frame.body))
+                browser.speaks_for |= self.link_awareness.told_first(frame.body)
                 if browser.username == self.linking.owner:
                     self.linking.on_moves()
             if frame.edits:
@@ -234,7 +233,10 @@ class LinkedRoom(SeparateRoom):
 
     def _autosave(self) -> bool:
         """Whether at least one of the browsers that are here wants to be saved for; with none here, yes."""
-        wishes = [state.get("autosave", True) for state in self.awareness.states.values() if state]
+        states = self.awareness.states.items()
+        wishes = [
+            state.get("autosave", True) for client, state in states if state and client != self.awareness.client_id
+        ]
         return any(wishes) if wishes else True
 
     def _save_to_disc(self) -> asyncio.Task[None]:

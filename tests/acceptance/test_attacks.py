@@ -8,11 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 from support.people import BrowserRoom, Person, sources
 from support.running_demo import RunningDemo
-from support.shared_notebook import NOTEBOOK, Shared, both_show, home_files, server_of, type_at_once
+from support.shared_notebook import (
+    NOTEBOOK,
+    Shared,
+    both_show,
+    home_files,
+    server_of,
+    service_of,
+    type_at_once,
+)
 from support.wire import Wire
 from support.yjs_client import until
 
@@ -42,11 +49,6 @@ def wire(own_demo: RunningDemo) -> Iterator[Wire]:
 @pytest.fixture(scope="module")
 def shared(wire: Wire, own_demo: RunningDemo) -> Shared:
     return Shared(own_demo)
-
-
-def service_of(demo: RunningDemo) -> psutil.Process:
-    """The process of the Hub's service, in which the Y.js server runs."""
-    return next(p for p in demo.processes() if "jupyterhub_service" in p.cmdline())
 
 
 async def come_back(person: Person, path: str, tab: BrowserRoom) -> BrowserRoom:

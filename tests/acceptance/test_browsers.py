@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from support.people import Person, sources
 from support.running_demo import RunningDemo
+from support.shared_notebook import service_of
 
 from jupyter_rtc_amprenta.demo.notebook.build import NOTEBOOK
 
@@ -119,6 +120,11 @@ class Window:
     def names(self) -> Locator:
         """The labels of the others' carets, which show while they move."""
         return self.page.locator(".jp-remote-userFlag-name")
+
+    @property
+    def link(self) -> Locator:
+        """What the status bar says of the document's link."""
+        return self.page.locator("#rtc-link")
 
     def file(self) -> dict[str, Any]:
         """What is on the person's disk."""
@@ -354,6 +360,22 @@ def test_what_a_reader_types_vanishes(alice: Window, bob: Window) -> None:
     expect(tabs[0].locator(editor)).to_contain_text("alice types")
     for tab in tabs:
         tab.close()
+
+
+def test_the_status_bar_says_whether_the_link_is_live(alice: Window, bob: Window, screenshots: Path) -> None:
+    for window in (alice, bob):
+        expect(window.link).to_have_text("Collaboration: live")
+    service_of(alice.person.demo).kill()
+    for window in (alice, bob):
+        expect(window.link).to_have_text("⚠ Collaboration: offline", timeout=SOON)
+        expect(window.link).to_have_attribute("title", re.compile("kept on your server.*\n.*does not answer"))
+    alice.page.screenshot(path=screenshots / "offline.png")
+    alice.enter(alice.cell("REPLICATES = 3"), "Control+End")
+    alice.page.keyboard.type("\n# while nobody could see it")
+    # The Hub starts it again by itself.
+    for window in (alice, bob):
+        expect(window.link).to_have_text("Collaboration: live", timeout=2 * SLOW)
+        expect(window.cell("while nobody could see it")).to_have_count(1, timeout=SOON)
 
 
 def test_a_closed_windows_cursor_vanishes(alice: Window, bob: Window) -> None:

@@ -109,6 +109,11 @@ def server_of(demo: RunningDemo, user: str) -> psutil.Process:
     raise AssertionError(f"{user} has no server")
 
 
+def service_of(demo: RunningDemo) -> psutil.Process:
+    """The process of the Hub's service, in which the Y.js server runs."""
+    return next(p for p in demo.processes() if "jupyterhub_service" in p.cmdline())
+
+
 def home_files(person: Person) -> list[Path]:
     found = (path.relative_to(person.home) for path in person.home.rglob("*.ipynb"))
     return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))

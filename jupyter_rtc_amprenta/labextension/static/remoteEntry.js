@@ -1,9 +1,23 @@
-// A link from a document in JupyterLab to its page at the collaboration service: in the menu "File", in a tab's menu
-// and above a notebook. It is written as what JupyterLab loads, a module-federation container, so nothing is built.
+// What JupyterLab shows of a document's collaboration: a link to its page at the collaboration service, in the menu
+// "File", in a tab's menu and above a notebook; and in the status bar, whether the document's link is live. It is
+// written as what JupyterLab loads, a module-federation container, so nothing is built.
 
 (() => {
   const NAME = "jupyter-rtc-amprenta";
   const COMMAND = "rtc:page";
+  // By the state of the link (see link.py): what is shown, and what that means.
+  const LINKS = {
+    live: ["Collaboration: live", "What you do here is seen by the others at once, and kept in the database."],
+    connecting: [
+      "Collaboration: connecting…",
+      "What you do here is kept on your server, and sent as soon as it is connected.",
+    ],
+    offline: [
+      "⚠ Collaboration: offline",
+      "What you do here is kept on your server, and sent when the connection is back. It comes back by itself.",
+    ],
+    refused: ["Collaboration: not shared", "What you do here stays in your own file."],
+  };
   let shared;
 
   // What JupyterLab itself has loaded: a module of its own would be another one.
@@ -18,33 +32,90 @@
     return answer.ok && Boolean((await answer.json()).page);
   }
 
-  const plugin = {
-    id: `${NAME}:plugin`,
-    description: "Leads from a document to its people, invitations and versions.",
-    autoStart: true,
-    activate: async (app) => {
-      const server = app.serviceManager.serverSettings;
-      let isThere = false;
-      app.commands.addCommand(COMMAND, {
-        label: "Invite and Collaborate…",
-        caption: "Who takes part in this document, invitations, and versions",
-        isVisible: () => isThere,
-        execute: () => {
-          // A collaborative document's path begins with the drive that it is in: "RTC:".
-          const path = (app.shell.currentWidget?.context?.path ?? "").replace(/^RTC:/, "");
-          window.open(`${server.baseUrl}rtc/page?path=${encodeURIComponent(path)}`, "_blank", "noopener");
-        },
-      });
-      isThere = await hasPage(server);
-      app.commands.notifyCommandChanged(COMMAND);
-    },
-  };
+  async function addPageCommand(app) {
+    const server = app.serviceManager.serverSettings;
+    let isThere = false;
+    app.commands.addCommand(COMMAND, {
+      label: "Invite and Collaborate…",
+      caption: "Who takes part in this document, invitations, and versions",
+      isVisible: () => isThere,
+      execute: () => {
+        // A collaborative document's path begins with the drive that it is in: "RTC:".
+        const path = (app.shell.currentWidget?.context?.path ?? "").replace(/^RTC:/, "");
+        window.open(`${server.baseUrl}rtc/page?path=${encodeURIComponent(path)}`, "_blank", "noopener");
+      },
+    });
+    isThere = await hasPage(server);
+    app.commands.notifyCommandChanged(COMMAND);
+  }
+
+  function awarenessOf(widget) {
+    return widget?.context?.model?.sharedModel?.awareness;
+  }
+
+  // The user's server says it as an awareness state of its own, which unlike those of people has no user.
+  function linkOf(awareness) {
+    return [...(awareness?.getStates().values() ?? [])].find((state) => state.link && !state.user)?.link;
+  }
+
+  async function addLinkSign(app, statusBar) {
+    if (!statusBar) {
+      return; // Notebook 7 has none.
+    }
+    const { Widget } = await ofJupyterLab("@lumino/widgets");
+    const sign = new Widget();
+    sign.id = "rtc-link";
+    sign.addClass("jp-StatusBar-TextItem");
+    sign.node.setAttribute("role", "status");
+    let awareness;
+    const show = () => {
+      const link = linkOf(awareness);
+      const [text, meaning] = LINKS[link?.state] ?? ["", ""];
+      // Nothing is said twice: a screen reader would read it again.
+      if (sign.node.textContent !== text) {
+        sign.node.textContent = text;
+      }
+      sign.node.title = [meaning, link?.reason].filter(Boolean).join("\n");
+      sign.setHidden(!text);
+    };
+    const follow = () => {
+      awareness?.off("change", show);
+      awareness = awarenessOf(app.shell.currentWidget);
+      awareness?.on("change", show);
+      show();
+    };
+    app.shell.currentChanged.connect(follow);
+    follow();
+    statusBar.registerStatusItem(`${NAME}:link`, { item: sign, align: "left", rank: 100 });
+  }
+
+  async function plugins() {
+    const { IStatusBar } = await ofJupyterLab("@jupyterlab/statusbar");
+    return [
+      {
+        id: `${NAME}:plugin`,
+        description: "Leads from a document to its people, invitations and versions.",
+        autoStart: true,
+        activate: addPageCommand,
+      },
+      {
+        id: `${NAME}:link`,
+        description: "Shows in the status bar whether a document's link is live.",
+        autoStart: true,
+        optional: [IStatusBar],
+        activate: addLinkSign,
+      },
+    ];
+  }
 
   window._JUPYTERLAB = window._JUPYTERLAB || {};
   window._JUPYTERLAB[NAME] = {
     init: (scope) => {
       shared = scope;
     },
-    get: async () => () => ({ __esModule: true, default: plugin }),
+    get: async () => {
+      const found = await plugins();
+      return () => ({ __esModule: true, default: found });
+    },
   };
 })();
