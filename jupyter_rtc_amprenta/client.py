@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import time
@@ -11,19 +10,15 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.httpclient import HTTPRequest
 
 from .core.errors import FileChanged, FileHeld, ServiceError, ServiceUnavailable
 from .core.queries_files import Shown
 from .core.volumes import VolumePath
+from .fetching import fetch, fetch_slowly
 
-_TIMEOUT_SECONDS = 10.0
-# A document may take long: it is waited for as long as something of it comes within this time, or goes at this pace.
-_SILENCE_SECONDS = 60.0
-_SLOWEST_BYTES_A_SECOND = 500_000
 # A token is taken anew when it has less than this left.
 _SPARE_SECONDS = 60.0
-_LARGEST_DOCUMENT = 2**31
 
 
 @dataclass(frozen=True)
@@ -262,7 +257,7 @@ class ServiceClient:
         request = HTTPRequest(
             self._api + path, method, headers=headers, body=None if body is None else json.dumps(body)
         )
-        response = await _fetch(request)
+        response = await fetch(request)
         try:
             return json.loads(response.body)
         except ValueError:
@@ -275,7 +270,7 @@ class ServiceClient:
         headers = {"Authorization": f"Bearer {credentials.token}"} | options.pop("headers", {})
         url = "http" + self.document_url(document_id).removeprefix("ws") + path
         try:
-            return await _fetch_slowly(HTTPRequest(url, method, headers=headers, **options))
+            return await fetch_slowly(HTTPRequest(url, method, headers=headers, **options))
         except ServiceUnavailable as error:
             raise ServiceUnavailable(str(error), error.status, "yjs_unavailable") from None
 
@@ -283,71 +278,3 @@ class ServiceClient:
 def _registration(answer: dict[str, Any]) -> Registration:
     known = (answer["document_id"], answer["generation"], answer["permissions"])
     return Registration(*known, answer.get("file_id", ""), answer.get("own", True))
-
-
-async def _fetch(request: HTTPRequest) -> HTTPResponse:
-    request.connect_timeout = request.request_timeout = _TIMEOUT_SECONDS
-    request.follow_redirects = False
-    # A client of its own: the shared one's body limit is 100 MiB, which a document may pass.
-    client = AsyncHTTPClient(force_instance=True, max_body_size=_LARGEST_DOCUMENT)
-    try:
-        return await client.fetch(request)
-    except HTTPClientError as error:
-        raise _refusal(request, error) from None
-    except OSError as error:
-        raise ServiceUnavailable(f"{_place(request)} does not answer: {error}") from None
-    finally:
-        client.close()
-
-
-async def _fetch_slowly(request: HTTPRequest) -> bytes:
-    """Fetch what may be large over a slow connection: while bytes come or go, it is waited for."""
-    received: list[bytes] = []
-    request.connect_timeout, request.request_timeout = _TIMEOUT_SECONDS, 0  # 0: none of tornado's own
-    request.follow_redirects = False
-    request.streaming_callback = received.append
-    client = AsyncHTTPClient(force_instance=True, max_body_size=_LARGEST_DOCUMENT)
-    fetching = asyncio.ensure_future(client.fetch(request))
-    try:
-        await _while_it_comes(fetching, received, len(request.body or b"") / _SLOWEST_BYTES_A_SECOND)
-        await fetching
-    except HTTPClientError as error:
-        raise _refusal(request, error, b"".join(received)) from None
-    except OSError as error:
-        raise ServiceUnavailable(f"{_place(request)} does not answer: {error}") from None
-    finally:
-        fetching.cancel()
-        client.close()
-    return b"".join(received)
-
-
-async def _while_it_comes(fetching: asyncio.Future[Any], received: list[bytes], seconds_to_send: float) -> None:
-    """Wait until it is done.
-
-    Raises:
-        TimeoutError: nothing has come for a while. (It is an OSError.)
-    """
-    heard, patience = -1, _SILENCE_SECONDS + seconds_to_send
-    while not fetching.done():
-        if heard == len(received):
-            raise TimeoutError(f"nothing came for {patience:.0f} s")
-        heard = len(received)
-        await asyncio.wait([fetching], timeout=patience)
-        patience = _SILENCE_SECONDS
-
-
-def _refusal(request: HTTPRequest, error: HTTPClientError, body: bytes = b"") -> ServiceError:
-    detail, code = str(error.message), ""
-    if error.response is not None and (body or error.response.body):
-        try:
-            answer = json.loads(body or error.response.body)
-            detail, code = str(answer["detail"]), str(answer.get("code", ""))
-        except (ValueError, KeyError, TypeError):
-            pass
-    # 599 is tornado's own: it timed out. The proxy says 502 to 504 while what is behind it is away.
-    kind = ServiceUnavailable if error.code in (502, 503, 504, 599) else ServiceError
-    return kind(f"{_place(request)}: {detail}", error.code, code, detail)
-
-
-def _place(request: HTTPRequest) -> str:
-    return request.url.partition("?")[0]

@@ -27,9 +27,9 @@ from jupyter_rtc_amprenta.core.settings import Settings
 
 from . import views
 from .auth import Identity
-from .bodies import Page
 from .collaboration import MOST_PARTICIPANTS, listed_sessions, online_since
 from .errors import BadRequest, Conflict, Forbidden, NotFound
+from .listing import Page
 from .views import Json
 
 

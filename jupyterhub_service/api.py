@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from . import bodies
+from . import bodies, listing
 from .admin import Admin
 from .base import ApiHandler
-from .bodies import Page
 from .collaboration import Collaboration
 from .events import EventFeed
 from .history import History
 from .invites import Invites
 from .jwts import Jwts
 from .links import Links
+from .listing import Page
 from .overview import Overview
 from .participants import Participants
 from .people import People
@@ -47,14 +47,14 @@ class RuleHandler(ApiHandler):
 
     def page(self, keys: Sequence[Callable[[str], Any]]) -> Page:
         """The part of a list that the query asks for."""
-        return bodies.page(self.parameters(), keys)
+        return listing.page(self.parameters(), keys)
 
     def parameters(self) -> dict[str, str]:
         """The query; of a parameter that is given twice, the last counts."""
         return {name: self.get_query_argument(name) for name in self.request.query_arguments}
 
 
-SESSION_KEYS = bodies.SESSION_KEYS["last_activity"]
+SESSION_KEYS = listing.SESSION_KEYS["last_activity"]
 _PARTICIPANT_KEYS = (datetime.fromisoformat, str)
 _INVITE_KEYS = (int, datetime.fromisoformat, str)
 _ACTIVITY_KEYS = (int,)
@@ -98,8 +98,8 @@ class SessionsHandler(RuleHandler):
 
     async def get(self) -> None:
         """My sessions."""
-        wanted = bodies.wanted(self.parameters(), self.identity.username)
-        page = self.page(bodies.SESSION_KEYS[wanted.sort])
+        wanted = listing.wanted(self.parameters(), self.identity.username)
+        page = self.page(listing.SESSION_KEYS[wanted.sort])
         self.send(await self.rules.collaboration.sessions(self.identity, page, wanted))
 
 
@@ -275,7 +275,7 @@ class UsersHandler(RuleHandler):
 
     async def get(self) -> None:
         """Whom one might invite."""
-        name = bodies.name_filter(self.parameters())
+        name = listing.name_filter(self.parameters())
         self.send(await self.rules.people.search(self.identity, name))
 
 

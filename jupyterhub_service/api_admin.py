@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import bodies
+from . import bodies, listing
 from .api import RuleHandler
 
 USER_KEYS = (str,)
@@ -14,8 +14,8 @@ class AdminSessionsHandler(RuleHandler):
 
     async def get(self) -> None:
         """All sessions."""
-        wanted = bodies.wanted(self.parameters(), self.identity.username)
-        page = self.page(bodies.SESSION_KEYS[wanted.sort])
+        wanted = listing.wanted(self.parameters(), self.identity.username)
+        page = self.page(listing.SESSION_KEYS[wanted.sort])
         self.send(await self.rules.admin.sessions(self.identity, page, wanted))
 
 
@@ -54,7 +54,7 @@ class AdminAuditHandler(RuleHandler):
 
     async def get(self) -> None:
         """Who did what."""
-        wanted = bodies.audit_filter(self.parameters())
+        wanted = listing.audit_filter(self.parameters())
         self.send(await self.rules.admin.audit(self.identity, self.page(AUDIT_KEYS), wanted))
 
 
@@ -64,7 +64,7 @@ class AdminUsersHandler(RuleHandler):
     async def get(self) -> None:
         """All users."""
         parameters = self.parameters()
-        name, gone = bodies.name_filter(parameters), bodies.flag(parameters, "gone")
+        name, gone = listing.name_filter(parameters), listing.flag(parameters, "gone")
         self.send(await self.rules.admin.users(self.identity, self.page(USER_KEYS), name, gone))
 
 

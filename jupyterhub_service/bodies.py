@@ -1,18 +1,13 @@
-"""What clients send, checked: JSON bodies, the parameters of lists. Pure; every refusal says what it should be."""
+"""The JSON bodies that clients send, checked. Pure; every refusal says what it should be."""
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from jupyter_rtc_amprenta.core.queries_audit import AuditFilter
-from jupyter_rtc_amprenta.core.queries_people import Wanted
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.schema import DOCUMENT_TYPES, PERMISSIONS
 
@@ -20,8 +15,6 @@ from .errors import BadRequest
 
 Body = Mapping[str, Any]
 
-DEFAULT_LIMIT = 100
-LONGEST_LIST = 500
 # A server with more open documents than this is no editor.
 MOST_DOCUMENTS = 1000
 MOST_CONNECTIONS = 10_000
@@ -76,42 +69,29 @@ class LinkBody:
     expires_in: float | None
 
 
-@dataclass(frozen=True)
-class Page:
-    """Which part of a list is asked for.
-
-    Attributes:
-        limit: how many rows at most.
-        after: the sort keys of the last row that the client has seen.
-    """
-
-    limit: int = DEFAULT_LIMIT
-    after: Sequence[Any] | None = None
-
-
 def document_body(body: Body) -> DocumentBody:
     """The body of `POST /documents`.
 
     Raises:
         BadRequest: as all functions here.
     """
-    kind = _text(body, "document_type", 20)
+    kind = text(body, "document_type", 20)
     if kind not in DOCUMENT_TYPES:
         raise BadRequest(
             "invalid_document_type", f"document_type must be one of {', '.join(DOCUMENT_TYPES)}."
         )
-    path = _text(body, "path", 4096)
+    path = text(body, "path", 4096)
     shared = body.get("shared", False)
     if not isinstance(shared, bool):
         raise BadRequest("invalid_shared", "shared must be true or false.")
     return DocumentBody(
         shared=shared,
         digest=_digest(body) if shared or "digest" in body else "",
-        volume=_text(body, "volume", 200),
-        file_id=_text(body, "file_id", 200),
+        volume=text(body, "volume", 200),
+        file_id=text(body, "file_id", 200),
         document_type=kind,
         path=path,
-        title=_text(body, "title", 500, default="") or PurePosixPath(path).name,
+        title=text(body, "title", 500, default="") or PurePosixPath(path).name,
     )
 
 
@@ -121,11 +101,11 @@ def change_body(body: Body) -> ChangeBody:
         return ChangeBody(None)
     if "deleted" in body:
         raise BadRequest("invalid_change", 'Send either {"path": "…"} or {"deleted": true}.')
-    return ChangeBody(_text(body, "path", 4096))
+    return ChangeBody(text(body, "path", 4096))
 
 
 def _digest(body: Body) -> str:
-    digest = _text(body, "digest", 64)
+    digest = text(body, "digest", 64)
     if not _DIGEST.fullmatch(digest):
         raise BadRequest("invalid_digest", "digest must be a SHA-256 in hexadecimal.")
     return digest
@@ -134,8 +114,8 @@ def _digest(body: Body) -> str:
 def invite_body(body: Body) -> InviteBody:
     """The body of `POST /sessions/{document_id}/invite`."""
     return InviteBody(
-        username=_text(body, "username", 200),
-        message=_text(body, "message", 2000, default=""),
+        username=text(body, "username", 200),
+        message=text(body, "message", 2000, default=""),
         permissions=_permissions(body, default="read-write"),
         expires_in=_expires_in(body),
     )
@@ -170,29 +150,29 @@ def participant_body(body: Body) -> str:
 
 def session_body(body: Body) -> str:
     """The body of `PATCH /sessions/{document_id}`: the new owner."""
-    return _text(body, "owner", 200)
+    return text(body, "owner", 200)
 
 
 def token_body(body: Body) -> str | None:
     """The body of `POST /token`: a document's id, or None."""
-    return _text(body, "document_id", 200, default="") or None
+    return text(body, "document_id", 200, default="") or None
 
 
 def revocation_body(body: Body) -> str | None:
     """The body of `POST /token/revoke`: a token, or None for all of the caller's."""
-    return _text(body, "token", _LONGEST_TOKEN, default="") or None
+    return text(body, "token", _LONGEST_TOKEN, default="") or None
 
 
 def label_body(body: Body) -> str:
     """The body of `POST /sessions/{document_id}/history`: what the version is called."""
-    return _text(body, "label", 200)
+    return text(body, "label", 200)
 
 
 def naming_body(body: Body) -> str | None:
     """The body of `PATCH /sessions/{document_id}/history/{version_id}`: a name, or null for none any more."""
     if "label" in body and body["label"] is None:
         return None
-    return _text(body, "label", 200)
+    return text(body, "label", 200)
 
 
 def presence_body(body: Body) -> list[Present]:
@@ -211,113 +191,18 @@ def _present(body: Body) -> Present:
     # To Python, True is a number.
     if type(connections) is not int or not 0 <= connections <= MOST_CONNECTIONS:
         raise BadRequest("invalid_connections", f"connections must be a number, 0 to {MOST_CONNECTIONS}.")
-    place = _text(body, "place", 200, default="")
-    edited = _text(body, "edited", 200, default="")
-    return Present(_text(body, "document_id", 200), connections, place or None, edited or None)
-
-
-# How to read the sort keys of a list of sessions, by what it is sorted by.
-SESSION_KEYS: Mapping[str, Sequence[Callable[[str], Any]]] = {
-    "last_activity": (datetime.fromisoformat, str),
-    "created_at": (datetime.fromisoformat, str),
-    "title": (str, str),
-}
-_FLAGS = {"true": True, "false": False}
-
-
-def wanted(parameters: Mapping[str, str], username: str) -> Wanted:
-    """The sessions that the query parameters `active`, `document_type`, `owner`, `q` and `sort` ask for.
-
-    Args:
-        username: the caller's, whom `owner=me` means.
-    """
-    kind = parameters.get("document_type")
-    if kind and kind not in DOCUMENT_TYPES:
-        raise BadRequest(
-            "invalid_document_type", f"document_type must be one of {', '.join(DOCUMENT_TYPES)}."
-        )
-    sort = parameters.get("sort") or "last_activity"
-    if sort not in SESSION_KEYS:
-        raise BadRequest("invalid_sort", f"sort must be one of {', '.join(SESSION_KEYS)}.")
-    owner = _text(parameters, "owner", 200, default="")
-    return Wanted(
-        active=flag(parameters, "active"),
-        document_type=kind or None,
-        owner=(username if owner == "me" else owner) or None,
-        search=_text(parameters, "q", 200, default=""),
-        sort=sort,
-    )
-
-
-def flag(parameters: Mapping[str, str], name: str) -> bool | None:
-    """A query parameter that is `true` or `false`; None where it is not given."""
-    value = parameters.get(name, "")
-    if value and value not in _FLAGS:
-        raise BadRequest(f"invalid_{name}", f"{name} must be true or false.")
-    return _FLAGS.get(value)
-
-
-def name_filter(parameters: Mapping[str, str]) -> str:
-    """The query parameter `name` of `GET /users`; "" for everybody."""
-    return _text(parameters, "name", 200, default="")
-
-
-def audit_filter(parameters: Mapping[str, str]) -> AuditFilter:
-    """The entries that the query parameters `username`, `document_id`, `action`, `since` and `until` ask for."""
-    texts = {name: _text(parameters, name, 200, "") or None for name in ("username", "document_id", "action")}
-    return AuditFilter(**texts, since=_time(parameters, "since"), until=_time(parameters, "until"))
-
-
-def _time(parameters: Mapping[str, str], name: str) -> datetime | None:
-    text = parameters.get(name)
-    if not text:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        time = None
-    if time is None or not 1970 < time.year < 9000:
-        raise BadRequest(f"invalid_{name}", f"{name} must be a time such as 2025-12-31T11:22:35Z.")
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    place = text(body, "place", 200, default="")
+    edited = text(body, "edited", 200, default="")
+    return Present(text(body, "document_id", 200), connections, place or None, edited or None)
 
 
 def rename_body(body: Body) -> str:
     """The body of `POST /admin/users/{username}/rename`: the new name."""
-    return _text(body, "username", 200)
-
-
-def event_id(value: str) -> int | None:
-    """The event that a listener knows of last; None where none is given."""
-    if not value:
-        return None
-    if not value.isascii() or not value.isdecimal() or len(value) > 18:
-        raise BadRequest("invalid_last_event_id", "Last-Event-ID must be the id of an earlier event.")
-    return int(value)
-
-
-def page(parameters: Mapping[str, str], keys: Sequence[Callable[[str], Any]]) -> Page:
-    """The part of a list that the query parameters `limit` and `cursor` ask for.
-
-    Args:
-        keys: how to read each of the list's sort keys.
-    """
-    try:
-        limit = int(parameters.get("limit") or DEFAULT_LIMIT)
-    except ValueError:
-        limit = 0
-    if not 1 <= limit <= LONGEST_LIST:
-        raise BadRequest("invalid_limit", f"limit must be a number, 1 to {LONGEST_LIST}.")
-    if not (cursor := parameters.get("cursor")):
-        return Page(limit)
-    try:
-        values = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        return Page(limit, [read(_clean(value)) for read, value in zip(keys, values, strict=True)])
-    except (ValueError, TypeError, AttributeError):
-        raise BadRequest("invalid_cursor", "cursor must be the next_cursor of an earlier answer.") from None
+    return text(body, "username", 200)
 
 
 def _permissions(body: Body, default: str | None = None) -> str:
-    permissions = _text(body, "permissions", 20, default=default)
+    permissions = text(body, "permissions", 20, default=default)
     if permissions not in PERMISSIONS:
         raise BadRequest("invalid_permissions", "permissions must be read-only or read-write.")
     return permissions
@@ -332,13 +217,16 @@ def _expires_in(body: Body) -> float | None:
     return float(seconds)
 
 
-def next_cursor(values: Sequence[Any]) -> str:
-    """The cursor that stands for a row's sort keys."""
-    texts = [value.isoformat() if isinstance(value, datetime) else str(value) for value in values]
-    return base64.urlsafe_b64encode(json.dumps(texts).encode()).decode()
+def text(body: Body, name: str, longest: int, default: str | None = None) -> str:
+    """A text of a body.
 
+    Args:
+        longest: how many characters it may have.
+        default: what it is where none is given; None: it is required.
 
-def _text(body: Body, name: str, longest: int, default: str | None = None) -> str:
+    Raises:
+        BadRequest: it is none, or too long, or PostgreSQL would not take it.
+    """
     value = body.get(name)
     if value in (None, "") and default is not None:
         return default
@@ -347,12 +235,12 @@ def _text(body: Body, name: str, longest: int, default: str | None = None) -> st
     if not isinstance(value, str) or len(value) > longest:
         raise BadRequest(f"invalid_{name}", f"{name} must be a text of {longest} characters at most.")
     try:
-        return _clean(value)
+        return clean(value)
     except ValueError:
         raise BadRequest(f"invalid_{name}", f"{name} holds characters that can't be kept.") from None
 
 
-def _clean(value: str) -> str:
+def clean(value: str) -> str:
     """A text that PostgreSQL takes: without NUL and lone surrogates.
 
     Raises:

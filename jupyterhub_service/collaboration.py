@@ -21,8 +21,9 @@ from jupyter_rtc_amprenta.core.volumes import file_key
 
 from . import views, volumes
 from .auth import Identity
-from .bodies import ChangeBody, DocumentBody, Page
+from .bodies import ChangeBody, DocumentBody
 from .errors import Forbidden, NotFound
+from .listing import Page
 from .views import Json
 from .volumes import VolumeDoor
 

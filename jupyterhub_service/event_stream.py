@@ -8,7 +8,7 @@ from typing import Any
 
 from tornado.iostream import StreamClosedError
 
-from . import bodies, views
+from . import listing, views
 from .api import RuleHandler
 from .events import Stream
 
@@ -27,7 +27,7 @@ class EventsHandler(RuleHandler):
 
     async def get(self) -> None:
         """Tell what happens in the caller's sessions and invites, for as long as the caller listens."""
-        last = bodies.event_id(
+        last = listing.event_id(
             self.request.headers.get("Last-Event-ID") or self.get_query_argument("last_event_id", "")
         )
         stream = await self.rules.feed.open(self.identity.username, last)

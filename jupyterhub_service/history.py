@@ -25,9 +25,9 @@ from jupyter_rtc_amprenta.core.versions import Versions
 
 from . import views
 from .auth import Identity
-from .bodies import Page
 from .collaboration import entered_session, online_since, require_owner
 from .errors import Conflict, Forbidden
+from .listing import Page
 from .views import Json
 
 # Each one keeps a state of the document in the log.

@@ -20,11 +20,12 @@ from jupyter_rtc_amprenta.core.settings import Settings
 
 from . import views
 from .auth import Identity
-from .bodies import InviteBody, Page
+from .bodies import InviteBody
 from .collaboration import entered_session, online_since, require_owner
 from .errors import BadRequest, Conflict, Forbidden, NotFound
 from .expiry import expires_at
 from .hub import Hub
+from .listing import Page
 from .views import Json
 
 

@@ -22,10 +22,11 @@ from jupyter_rtc_amprenta.core.settings import Settings
 
 from . import views
 from .auth import Identity
-from .bodies import LinkBody, Page
+from .bodies import LinkBody
 from .collaboration import entered_session, online_since, require_owner
 from .errors import BadRequest, Forbidden, NotFound
 from .expiry import expires_at
+from .listing import Page
 from .views import Json
 
 _TOKEN_BYTES = 24

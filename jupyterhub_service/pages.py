@@ -8,10 +8,10 @@ from typing import Any
 from jupyterhub.services.auth import HubOAuthCallbackHandler
 from tornado.web import StaticFileHandler
 
-from . import bodies
+from . import listing
 from .api import SESSION_KEYS, RuleHandler
 from .base import BaseHandler, error_answer
-from .bodies import LONGEST_LIST, Page
+from .listing import LONGEST_LIST, Page
 from .site import Site
 from .views import Json
 
@@ -115,7 +115,7 @@ class IndexHandler(PageHandler):
         """Show them."""
         search = self.get_query_argument("q", "")
         page = self.page(SESSION_KEYS)
-        wanted = bodies.wanted({"q": search}, self.identity.username)
+        wanted = listing.wanted({"q": search}, self.identity.username)
         listed = await self.rules.collaboration.sessions(self.identity, page, wanted)
         self.show(
             "index.html",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import bodies
+from . import bodies, listing
 from .admin import require_admin
 from .api import SESSION_KEYS
 from .api_admin import AUDIT_KEYS, USER_KEYS
@@ -38,7 +38,7 @@ class AdminSessionsPage(AdminPage):
         """Show how much there is, and all sessions."""
         parameters, page = self.parameters(), self.page(SESSION_KEYS)
         asked = {name: parameters.get(name, "") for name in ("q", "owner", "active")}
-        wanted = bodies.wanted(asked, self.identity.username)
+        wanted = listing.wanted(asked, self.identity.username)
         self.show(
             "admin.html",
             counts=await self.rules.admin.counts(self.identity),
@@ -86,7 +86,7 @@ class AdminUsersPage(AdminPage):
     async def get(self) -> None:
         """Show who is known here, or who is known here and not at the Hub any more."""
         asked, page = self.parameters(), self.page(USER_KEYS)
-        name, gone = bodies.name_filter(asked), bodies.flag(asked, "gone")
+        name, gone = listing.name_filter(asked), listing.flag(asked, "gone")
         self.show(
             "admin_users.html",
             listed=await self.rules.admin.users(self.identity, page, name, gone),
@@ -150,7 +150,7 @@ class AuditPage(AdminPage):
         names = ("username", "document_id", "action", "since", "until")
         self.show(
             "admin_audit.html",
-            listed=await self.rules.admin.audit(self.identity, page, bodies.audit_filter(asked)),
+            listed=await self.rules.admin.audit(self.identity, page, listing.audit_filter(asked)),
             page=page,
             asked={name: asked.get(name, "") for name in names},
         )

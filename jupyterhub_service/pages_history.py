@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from . import bodies
 from .api_history import VERSION_KEYS
-from .bodies import DEFAULT_LIMIT, Page
 from .errors import BadRequest, Conflict
 from .forms import SessionForm
+from .listing import DEFAULT_LIMIT, Page
 from .pages import PageHandler
 from .previews import preview
 from .views import Json

@@ -17,9 +17,9 @@ from jupyter_rtc_amprenta.core.settings import Settings
 
 from . import views
 from .auth import Identity
-from .bodies import Page
 from .collaboration import entered_session, online_since, require_owner
 from .errors import BadRequest, NotFound
+from .listing import Page
 from .views import Json
 
 _MADE = {"read-only": "made_reader", "read-write": "made_writer"}

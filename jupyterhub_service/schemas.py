@@ -6,15 +6,9 @@ from typing import Any
 
 from jupyter_rtc_amprenta.core.schema import DOCUMENT_TYPES, PERMISSIONS
 
-from .bodies import (
-    DEFAULT_LIMIT,
-    LONGEST_LIST,
-    MOST_CONNECTIONS,
-    MOST_DOCUMENTS,
-    MOST_USES,
-    SESSION_KEYS,
-)
+from .bodies import MOST_CONNECTIONS, MOST_DOCUMENTS, MOST_USES
 from .expiry import SHORTEST_SECONDS
+from .listing import DEFAULT_LIMIT, LONGEST_LIST, SESSION_KEYS
 
 Schema = dict[str, Any]
 

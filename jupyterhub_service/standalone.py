@@ -8,7 +8,7 @@ import signal
 
 from sqlalchemy import Connection
 
-from jupyter_rtc_amprenta.core import queries, queries_participants, queries_people
+from jupyter_rtc_amprenta.core import queries_open, queries_participants, queries_people
 from jupyter_rtc_amprenta.core.content import document_type
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.keyring import load_keyring
@@ -77,6 +77,6 @@ def _issue(
     queries_participants.add_participant(connection, document_id, username, permissions)
     if permissions == "read-write":
         queries_participants.change_permissions(connection, document_id, username, permissions)
-    generation = queries.document_rights(connection, [document_id]).generations[document_id]
+    generation = queries_open.document_rights(connection, [document_id]).generations[document_id]
     keyring = load_keyring(connection, signing_key)
     return keyring.document_token(username, document_id, permissions, generation, seconds)

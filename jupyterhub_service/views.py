@@ -8,7 +8,7 @@ from typing import Any
 
 from jupyter_rtc_amprenta.core.schema import now
 
-from .bodies import next_cursor
+from .listing import next_cursor
 
 Json = dict[str, Any]
 

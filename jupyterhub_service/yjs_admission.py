@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection as DatabaseConnection
 
-from jupyter_rtc_amprenta.core import queries, queries_tokens
+from jupyter_rtc_amprenta.core import queries_open, queries_tokens
 from jupyter_rtc_amprenta.core.errors import (
     DatabaseError,
     DocumentNotFound,
@@ -19,7 +19,7 @@ from jupyter_rtc_amprenta.core.errors import (
 )
 from jupyter_rtc_amprenta.core.presence import Speaker
 from jupyter_rtc_amprenta.core.protocol import CloseCode
-from jupyter_rtc_amprenta.core.queries import DocumentRights
+from jupyter_rtc_amprenta.core.queries_open import DocumentRights
 from jupyter_rtc_amprenta.core.tokens import DocumentClaims, Keyring, Stamp
 
 from .yjs_rights import loss
@@ -173,6 +173,6 @@ def _look_up(
     connection: DatabaseConnection, document_id: str, stamp: Stamp
 ) -> tuple[DocumentRights, str, bool]:
     """Everybody's rights, what the token's user is called, and whether the token was revoked."""
-    rights = queries.document_rights(connection, [document_id])
-    name = queries.display_name(connection, stamp.username)
+    rights = queries_open.document_rights(connection, [document_id])
+    name = queries_open.display_name(connection, stamp.username)
     return rights, name, bool(queries_tokens.revoked(connection, [stamp]))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from jupyter_rtc_amprenta.core import queries, queries_files, queries_people
+from jupyter_rtc_amprenta.core import queries_files, queries_open, queries_people
 from jupyter_rtc_amprenta.core.errors import (
     DatabaseError,
     DocumentNotFound,
@@ -185,7 +185,7 @@ def _take_in(
 
 def _require(connection: Connection, claims: DocumentClaims, place: str) -> None:
     """The token's rights hold, and the file is one of this document that its user may save."""
-    rights = queries.document_rights(connection, [claims.document_id])
+    rights = queries_open.document_rights(connection, [claims.document_id])
     permissions = rights.permissions.get((claims.document_id, claims.username))
     generation = rights.generations.get(claims.document_id)
     if generation is None or claims.document_id in rights.closed:

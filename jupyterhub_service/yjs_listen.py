@@ -12,7 +12,7 @@ from collections.abc import Callable
 import psycopg2
 from sqlalchemy import Connection, create_engine, exc, pool
 
-from jupyter_rtc_amprenta.core import queries
+from jupyter_rtc_amprenta.core import queries, queries_open
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.errors import ProtocolError
 
@@ -71,7 +71,7 @@ class Listener:
 
     def _connect(self) -> Connection:
         connection = self._engine.connect()
-        queries.listener(connection, (queries.CHANNEL, REPLICAS_CHANNEL))
+        queries_open.listener(connection, (queries.CHANNEL, REPLICAS_CHANNEL))
         return connection
 
     async def _listen(self, raw: psycopg2.extensions.connection) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from uuid import uuid4
 
-from jupyter_rtc_amprenta.core import protocol, queries
+from jupyter_rtc_amprenta.core import protocol, queries_open
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import DatabaseError, ProtocolError
@@ -193,7 +193,7 @@ class Replicas(Peers):
                     await self._look_at_all()
 
     async def _look_at_all(self) -> None:
-        found = await self._database.run(queries.positions, [room.document_id for room in self._followers])
+        found = await self._database.run(queries_open.positions, [room.document_id for room in self._followers])
         for room, follower in list(self._followers.items()):
             generation, position = found.get(room.document_id, (0, 0))
             if generation == room.generation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_rtc_amprenta.core.protocol import CloseCode
-from jupyter_rtc_amprenta.core.queries import DocumentRights
+from jupyter_rtc_amprenta.core.queries_open import DocumentRights
 from jupyter_rtc_amprenta.core.tokens import DocumentClaims
 
 from .yjs_room import Room

@@ -12,13 +12,13 @@ from sqlalchemy import Connection as DatabaseConnection
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
-from jupyter_rtc_amprenta.core import queries, queries_tokens
+from jupyter_rtc_amprenta.core import queries_open, queries_tokens
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import DatabaseError, RtcError, ServiceUnavailable, TokenError
 from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
 from jupyter_rtc_amprenta.core.protocol import CloseCode
-from jupyter_rtc_amprenta.core.queries import DocumentRights
+from jupyter_rtc_amprenta.core.queries_open import DocumentRights
 from jupyter_rtc_amprenta.core.settings import Settings
 from jupyter_rtc_amprenta.core.tokens import Keyring, Stamp
 
@@ -144,7 +144,7 @@ class YjsServer:
     async def database_state(self) -> str:
         """ "ok", or why nobody new can be let in: the database does not answer, or the keys are not known yet."""
         try:
-            await self.database.run(queries.ping)
+            await self.database.run(queries_open.ping)
             self.admission.require_keys()
         except RtcError as error:
             return str(error)
@@ -218,7 +218,7 @@ class YjsServer:
 def _rights(
     connection: DatabaseConnection, document_ids: Sequence[str], stamps: Collection[Stamp]
 ) -> tuple[DocumentRights, set[Stamp]]:
-    return queries.document_rights(connection, document_ids), queries_tokens.revoked(connection, stamps)
+    return queries_open.document_rights(connection, document_ids), queries_tokens.revoked(connection, stamps)
 
 
 def _log_request(handler: RequestHandler) -> None:

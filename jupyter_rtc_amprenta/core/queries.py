@@ -1,7 +1,7 @@
 """The log's SQL that writes. The connection comes first; the caller owns the transaction.
 
 Reading stands in `queries_history.py`, compaction in `queries_compaction.py`, what concerns people in
-`queries_people.py`.
+`queries_people.py`, and what the Y.js server asks of open documents in `queries_open.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .errors import (
     RtcError,
 )
 from .queries_history import Entry, History, read_history  # noqa: F401 - one door to the log
-from .schema import now, participants, sessions, users, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
+from .schema import now, yjs_documents, yjs_snapshots, yjs_updates, yjs_writers
 
 # PostgreSQL's NOTIFY: ids only, never bytes. Y.js servers beside each other listen to it.
 CHANNEL = "rtc_updates"
@@ -307,69 +307,8 @@ def remember_writers(connection: Connection, document_id: str, until: int | None
         connection.execute(new.on_conflict_do_update(index_elements=["document_id", "writer"], set_=values), rows)
 
 
-@dataclass(frozen=True)
-class DocumentRights:
-    """Who may do what with some documents, now.
-
-    Attributes:
-        generations: by document; a document that is not in it does not exist.
-        permissions: by (document, user); who is not in it may do nothing.
-        closed: why a document's session is over, by document.
-    """
-
-    generations: dict[str, int]
-    permissions: dict[tuple[str, str], str]
-    closed: dict[str, str]
-
-
-def document_rights(connection: Connection, document_ids: Sequence[str]) -> DocumentRights:
-    """The rights of everybody on these documents: what open connections are held against."""
-    ids = sorted(set(document_ids))
-    table, person = yjs_documents.c, participants.c
-    generations = connection.execute(select(table.document_id, table.generation).where(table.document_id.in_(ids)))
-    permissions = connection.execute(
-        select(person.document_id, person.username, person.permissions).where(person.document_id.in_(ids))
-    )
-    over = select(sessions.c["document_id", "closed_reason"]).where(
-        sessions.c.document_id.in_(ids), sessions.c.closed_at.is_not(None)
-    )
-    return DocumentRights(
-        {row.document_id: row.generation for row in generations},
-        {(row.document_id, row.username): row.permissions for row in permissions},
-        {row.document_id: row.closed_reason for row in connection.execute(over)},
-    )
-
-
-def ping(connection: Connection) -> None:
-    """Ask for nothing: whether the database answers at all."""
-    connection.execute(select(1))
-
-
-def display_name(connection: Connection, username: str) -> str:
-    """What people call a user; the username where nothing else is known."""
-    name = connection.execute(select(users.c.display_name).filter_by(username=username)).scalar()
-    return name or username
-
-
-def positions(connection: Connection, document_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """(generation, seq) of these documents; one that is not there does not exist."""
-    table = yjs_documents.c
-    rows = connection.execute(
-        select(table.document_id, table.generation, table.seq).where(table.document_id.in_(sorted(set(document_ids))))
-    )
-    return {row.document_id: (row.generation, row.seq) for row in rows}
-
-
 def notify(connection: Connection, channel: str, payloads: Sequence[str]) -> None:
     """Tell who listens, with the commit; PostgreSQL alone can. A payload has less than 8000 bytes."""
     if payloads and connection.dialect.name == "postgresql":
         listed = func.unnest(bindparam("payloads", list(payloads), ARRAY(Text))).column_valued()
         connection.execute(select(func.pg_notify(channel, listed)))
-
-
-def listener(connection: Connection, channels: Sequence[str]) -> None:
-    """Make this connection hear what `notify` says."""
-    for channel in channels:
-        connection.exec_driver_sql(f'LISTEN "{channel}"')
-
-

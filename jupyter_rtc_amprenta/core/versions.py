@@ -10,7 +10,7 @@ from jupyter_ydoc import ydocs as YDOCS
 from pycrdt import Doc
 from sqlalchemy import Connection
 
-from . import queries, queries_leases, queries_versions
+from . import queries, queries_leases, queries_open, queries_versions
 from .causal import load
 from .content import document_type
 from .merge import merge_update
@@ -126,7 +126,7 @@ def make_automatic(connection: Connection, document_ids: Sequence[str], seconds:
     """
     due = now() - timedelta(seconds=seconds)
     for document_id in document_ids:
-        if not queries.document_rights(connection, [document_id]).generations:
+        if not queries_open.document_rights(connection, [document_id]).generations:
             continue  # it was deleted meanwhile
         if queries_versions.last_version_at(connection, document_id) < due:
             _create(connection, document_id, None, None)

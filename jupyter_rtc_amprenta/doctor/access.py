@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 
-from ..core import queries, queries_doctor
+from ..core import queries_doctor, queries_open
 from ..core.errors import DatabaseError
 from . import database as database_checks
 from .check import Check, Scene
@@ -21,7 +21,7 @@ def checks(scene: Scene) -> Iterator[Check]:
     with closing(database_checks.of(scene)) as database:
         try:
             owner = database.call(queries_doctor.owner_of, scene.document)
-            rights = database.call(queries.document_rights, [scene.document])
+            rights = database.call(queries_open.document_rights, [scene.document])
         except DatabaseError:
             yield Check("access.document", None, "The tables can't be read; see database.*")
             return

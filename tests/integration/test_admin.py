@@ -21,8 +21,9 @@ from jupyter_rtc_amprenta.core.queries_people import Wanted
 from jupyter_rtc_amprenta.core.schema import activity, now
 from jupyter_rtc_amprenta.core.schema_record import audit, events
 from jupyterhub_service.auth import Identity
-from jupyterhub_service.bodies import LinkBody, Page
+from jupyterhub_service.bodies import LinkBody
 from jupyterhub_service.errors import BadRequest, Conflict, Forbidden, NotFound
+from jupyterhub_service.listing import Page
 from jupyterhub_service.retention import Retention
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]

@@ -23,6 +23,7 @@ from jupyter_rtc_amprenta.core import (
     migrate,
     queries,
     queries_leases,
+    queries_open,
     queries_people,
     queries_record,
     queries_tokens,
@@ -444,7 +445,7 @@ async def test_a_backup_under_load_has_what_was_acknowledged_and_a_restore_reach
         restored = text_of(await database.run(queries.read_history, document_id))
         assert restored.startswith(acknowledged) and after.startswith(restored) and restored != after
         # Nothing of the old history comes back, and a tab that is loaded anew goes on from what was restored.
-        generation = yjs.database.call(queries.positions, [document_id])[document_id][0]
+        generation = yjs.database.call(queries_open.positions, [document_id])[document_id][0]
         await _is_refused(yjs, document_id, typist)
         token = yjs.token(document_id, generation=generation)
         again = yjs.client(document_id)

@@ -10,7 +10,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
-from jupyter_rtc_amprenta import client as module
+from jupyter_rtc_amprenta import fetching
 from jupyter_rtc_amprenta.client import Credentials, ServiceClient
 from jupyter_rtc_amprenta.core.errors import ServiceError, ServiceUnavailable
 
@@ -59,15 +59,15 @@ async def client() -> AsyncIterator[ServiceClient]:
 async def test_a_document_may_take_longer_than_any_one_wait(
     client: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_SILENCE_SECONDS", 0.5)
-    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "_TIMEOUT_SECONDS", 0.5)
     assert await client.state("slow") == b"01234567"
 
 
 async def test_a_document_that_stops_coming_is_given_up(
     client: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "_SILENCE_SECONDS", 0.5)
     with pytest.raises(ServiceUnavailable, match="nothing came") as caught:
         await client.state("silent")
     assert caught.value.code == "yjs_unavailable"

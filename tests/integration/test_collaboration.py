@@ -16,10 +16,11 @@ from jupyter_rtc_amprenta.core.keyring import load_keyring
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.schema import invites as invites_table
 from jupyter_rtc_amprenta.core.schema import now, presence
-from jupyterhub_service import bodies
+from jupyterhub_service import listing
 from jupyterhub_service.auth import Identity
-from jupyterhub_service.bodies import InviteBody, LinkBody, Page, page
+from jupyterhub_service.bodies import InviteBody, LinkBody
 from jupyterhub_service.errors import BadRequest, Forbidden, NotFound
+from jupyterhub_service.listing import Page
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -145,7 +146,7 @@ async def test_lists_come_in_pages(rtc: Rtc) -> None:
     found: list[str] = []
     query = {"limit": "2"}
     while True:
-        answer = await rtc.collaboration.sessions(ALICE, page(query, (datetime.fromisoformat, str)))
+        answer = await rtc.collaboration.sessions(ALICE, listing.page(query, (datetime.fromisoformat, str)))
         found += [session["document_id"] for session in answer["sessions"]]
         if "next_cursor" not in answer:
             break
@@ -182,7 +183,7 @@ async def test_filters_and_order(rtc: Rtc, query: dict[str, str], found: list[st
     titles[bobs] = "c"
     invited = await rtc.invites.invite(BOB, bobs, InviteBody("alice", "", "read-only"))
     await rtc.invites.accept(ALICE, invited["invite_id"])
-    wanted = bodies.wanted(query, "alice")
+    wanted = listing.wanted(query, "alice")
     answer = await rtc.collaboration.sessions(ALICE, Page(), wanted)
     assert [titles[session["document_id"]] for session in answer["sessions"]] == found
     assert answer["total_count"] == len(found)
@@ -190,7 +191,7 @@ async def test_filters_and_order(rtc: Rtc, query: dict[str, str], found: list[st
     # The same, one by one.
     limited, paged = {"limit": "1"}, []
     while True:
-        part = await rtc.collaboration.sessions(ALICE, page(limited, bodies.SESSION_KEYS[wanted.sort]), wanted)
+        part = await rtc.collaboration.sessions(ALICE, listing.page(limited, listing.SESSION_KEYS[wanted.sort]), wanted)
         paged += part["sessions"]
         if "next_cursor" not in part:
             break

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, event, insert, select, text, update
 from support.yjs_client import until
 
 from jupyter_rtc_amprenta.core import database as database_module
-from jupyter_rtc_amprenta.core import logwriter, migrate, queries, queries_quick
+from jupyter_rtc_amprenta.core import logwriter, migrate, queries, queries_open, queries_quick
 from jupyter_rtc_amprenta.core.crypto import PLAIN
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.documentlog import DocumentLog
@@ -824,6 +824,6 @@ async def test_an_old_postgresql_is_refused_by_name(
     database = Database(database_url)
     try:
         with pytest.raises(ConfigurationError, match="PostgreSQL"):
-            await database.run(queries.ping)
+            await database.run(queries_open.ping)
     finally:
         database.close()

@@ -17,9 +17,9 @@ from jupyter_rtc_amprenta.core.documentlog import DocumentLog
 from jupyter_rtc_amprenta.core.errors import VersionNotFound
 from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
 from jupyter_rtc_amprenta.core.settings import read
-from jupyterhub_service.bodies import Page
 from jupyterhub_service.errors import Conflict, Forbidden, NotFound
 from jupyterhub_service.history import MOST_NAMED, History
+from jupyterhub_service.listing import Page
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 

@@ -12,8 +12,9 @@ from sqlalchemy import select, update
 from support.rules import ALICE, BOB, CAROL, TO_BOB, Rtc, refused, server
 
 from jupyter_rtc_amprenta.core.schema import invite_links, invites, now
-from jupyterhub_service.bodies import LinkBody, Page
+from jupyterhub_service.bodies import LinkBody
 from jupyterhub_service.errors import BadRequest, Conflict, Forbidden, NotFound
+from jupyterhub_service.listing import Page
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 

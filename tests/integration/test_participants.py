@@ -13,8 +13,8 @@ from support.yjs_client import YjsClient, until
 from jupyter_rtc_amprenta.core.protocol import CloseCode
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyterhub_service.auth import Identity
-from jupyterhub_service.bodies import Page
 from jupyterhub_service.errors import BadRequest, Forbidden, NotFound
+from jupyterhub_service.listing import Page
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 

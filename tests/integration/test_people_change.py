@@ -13,8 +13,8 @@ from support.rules import ALICE, BOB, CAROL, ROOT, TO_BOB, Rtc, refused, server
 from jupyter_rtc_amprenta.core.queries_audit import AuditFilter
 from jupyter_rtc_amprenta.core.queries_presence import Present
 from jupyter_rtc_amprenta.core.schema import now, presence, users
-from jupyterhub_service.bodies import Page
 from jupyterhub_service.errors import BadRequest, Forbidden, Unavailable
+from jupyterhub_service.listing import Page
 from jupyterhub_service.overview import Overview
 from jupyterhub_service.people import People
 from jupyterhub_service.user_watch import CHECK_HOURS, UserWatch

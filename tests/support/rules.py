@@ -15,7 +15,7 @@ from jupyter_rtc_amprenta.core.tokens import Keyring
 from jupyter_rtc_amprenta.core.volumes import SharedVolume
 from jupyterhub_service.admin import Admin
 from jupyterhub_service.auth import Identity
-from jupyterhub_service.bodies import DocumentBody, InviteBody, Page
+from jupyterhub_service.bodies import DocumentBody, InviteBody
 from jupyterhub_service.collaboration import Collaboration
 from jupyterhub_service.errors import Refused
 from jupyterhub_service.history import History
@@ -23,6 +23,7 @@ from jupyterhub_service.invites import Invites
 from jupyterhub_service.issuers import Issuers
 from jupyterhub_service.jwts import Jwts
 from jupyterhub_service.links import Links
+from jupyterhub_service.listing import Page
 from jupyterhub_service.participants import Participants
 from jupyterhub_service.presence import Presence
 from jupyterhub_service.volumes import VolumeDoor

@@ -28,7 +28,7 @@ from support.yjs_client import until
 
 from jupyter_rtc_amprenta import joining
 from jupyter_rtc_amprenta.client import Credentials, Registration, ServiceClient
-from jupyter_rtc_amprenta.core import queries, queries_participants, queries_people, settings
+from jupyter_rtc_amprenta.core import queries_open, queries_participants, queries_people, settings
 from jupyter_rtc_amprenta.core.database import Database
 from jupyter_rtc_amprenta.core.errors import ServiceError, ServiceUnavailable
 from jupyter_rtc_amprenta.core.queries_people import NewSession
@@ -72,7 +72,7 @@ class PlayedService(ServiceClient):
     async def credentials(self, document_id: str, renew: bool = False) -> Credentials:
         if not self._hub.is_up:
             raise ServiceUnavailable("The service is away.")
-        rights = await self._hub.database.run(queries.document_rights, [document_id])
+        rights = await self._hub.database.run(queries_open.document_rights, [document_id])
         permissions = rights.permissions.get((document_id, self._user))
         if permissions is None:
             raise ServiceError("not a participant", 403, "not_a_participant")

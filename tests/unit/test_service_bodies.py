@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -100,35 +99,6 @@ def test_wrong_presence(body: dict[str, Any], code: str) -> None:
     with pytest.raises(BadRequest) as refused:
         bodies.presence_body(body)
     assert refused.value.code == code
-
-
-KEYS = (int, datetime.fromisoformat, str)
-
-
-def test_a_cursor_comes_back_as_it_was() -> None:
-    keys = (1, datetime(2025, 12, 31, 11, 22, 35, 866404, UTC), "x")
-    page = bodies.page({"limit": "7", "cursor": bodies.next_cursor(keys)}, KEYS)
-    assert (page.limit, tuple(page.after or ())) == (7, keys)
-
-
-@pytest.mark.parametrize("limit", ["0", "-1", "501", "x", "1.5"])
-def test_a_wrong_limit(limit: str) -> None:
-    with pytest.raises(BadRequest) as refused:
-        bodies.page({"limit": limit}, KEYS)
-    assert refused.value.code == "invalid_limit"
-
-
-@pytest.mark.parametrize(
-    "cursor",
-    [
-        "x", "%", "\u00e9", "bnVsbA==", "WzFd", "WzEsIDIsIDNd",
-        bodies.next_cursor((1, "no time", "x")), bodies.next_cursor((1, datetime(2025, 12, 31, tzinfo=UTC), "a\0b")),
-    ],
-)  # fmt: skip
-def test_a_wrong_cursor(cursor: str) -> None:
-    with pytest.raises(BadRequest) as refused:
-        bodies.page({"cursor": cursor}, KEYS)
-    assert refused.value.code == "invalid_cursor"
 
 
 def test_a_link_is_for_one_reader() -> None:
