@@ -7,16 +7,14 @@ volume, which all servers see alike.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
-from .client import ServiceClient
 from .core.content import document_type, title
 from .core.errors import ServiceError, ServiceUnavailable
 from .core.queries_local import LocalFile
 from .core.volumes import VolumePath
 from .filerecord import FileContent, FileRecord
-from .localstore import LocalStore
-from .mounts import Mounts, Place
+from .linking import Linking
+from .mounts import Place
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +24,8 @@ class FileIdentity:
 
     Args:
         room_id: `format:type:file id`.
-        mounts: where this server's files lie.
-        store: the local store.
-        client: of the service.
+        linking: what all linked rooms of the server share.
         record: what is known of the file.
-        id_is_gone: whether a file id names no file any more.
-        is_open: whether there is a room of this name.
 
     Attributes:
         place: where the file lies.
@@ -39,23 +33,11 @@ class FileIdentity:
 
     place: Place
 
-    def __init__(
-        self,
-        room_id: str,
-        mounts: Mounts,
-        store: LocalStore,
-        client: ServiceClient,
-        record: FileRecord,
-        id_is_gone: Callable[[str], bool],
-        is_open: Callable[[str], bool],
-    ) -> None:
+    def __init__(self, room_id: str, linking: Linking, record: FileRecord) -> None:
         self._room_id = room_id
-        self._mounts = mounts
-        self._store = store
-        self._client = client
+        self._linking = linking
+        self._mounts, self._store, self._client = linking.mounts, linking.store, linking.client
         self._record = record
-        self._id_is_gone = id_is_gone
-        self._is_open = is_open
 
     # --- opening ---
 
@@ -75,7 +57,7 @@ class FileIdentity:
 
         def is_the_same(before: LocalFile) -> bool:
             """What was known at this path under another id is this file: the id is gone, the content is ours."""
-            return self._id_is_gone(before.room_id.split(":", 2)[2]) and before.wrote(on_disk.digest)
+            return self._linking.id_is_gone(before.room_id.split(":", 2)[2]) and before.wrote(on_disk.digest)
 
         return await self._store.open(self._room_id, on_disk.path, is_the_same)
 
@@ -98,7 +80,7 @@ class FileIdentity:
 
     def _is_another(self, other: LocalFile) -> bool:
         """Whether a file that holds this document here is one that is open, or is reached, by another name."""
-        if self._is_open(other.room_id):
+        if other.room_id in self._linking.rooms:
             return True
         return self._mounts.exists(other.path) and self._mounts.of(other.path).volume == self.place.volume
 

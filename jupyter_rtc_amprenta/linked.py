@@ -15,10 +15,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from jupyter_ydoc.ybasedoc import YBaseDoc
 from pycrdt import merge_updates
@@ -26,7 +25,7 @@ from pycrdt import merge_updates
 from . import seeding
 from .agreedrecord import AgreedRecord
 from .agreement import Agreement
-from .client import Credentials, ServiceClient
+from .client import Credentials
 from .core.causal import clocks
 from .core.content import digest
 from .core.errors import HistoryReplaced, ServiceError, ServiceUnavailable
@@ -37,8 +36,9 @@ from .fileidentity import FileIdentity
 from .filerecord import FileContent, FileRecord, FileVerdict, content_of
 from .link import Link, LinkState
 from .linkawareness import LinkAwareness
-from .localstore import LocalStore, side_of
-from .mounts import Mounts, Place
+from .linking import Linking
+from .localstore import side_of
+from .mounts import Place
 from .splitdoc import SplitDocument
 
 log = logging.getLogger(__name__)
@@ -57,24 +57,31 @@ _ENDED: dict[str | int, str] = {
 }
 
 
+class Host(Protocol):
+    """The room, as its linked document needs it."""
+
+    def begin_anew(self, reason: str) -> None:
+        """The document must be opened anew."""
+
+    def rights_changed(self, permissions: str) -> None:
+        """What this server's user may do has changed, while the document is open."""
+
+    def sharing_ended(self, ended: str) -> None:
+        """This server's user takes part no longer; `removed` or `deleted`."""
+
+    async def keep_beside(self, content: Any) -> None:
+        """Keep what is dropped as a copy beside the file."""
+
+
 class LinkedDocument:
     """One document of this server.
 
     Args:
         room_id: `format:type:file id`.
-        mounts: where this server's files lie.
-        store: the local store.
-        client: of the service and the Y.js server.
+        linking: what all linked rooms of the server share.
         document: the room's document, as jupyter_ydoc sees it, new and empty.
         awareness: the room's, for the link.
-        open_timeout: how long opening waits for the Y.js server, in seconds.
-        on_replaced: called when the document must be opened anew.
-        on_rights_changed: called with what this server's user may do now, while the document is open.
-        on_ended: called when this server's user takes part no longer, with `removed` or `deleted`.
-        on_dropped: called before a history is dropped that browsers may hold.
-        keep_beside: keeps what is dropped as a copy beside the file.
-        id_is_gone: whether a file id names no file any more.
-        is_open: whether there is a room of this name.
+        host: the room.
 
     Attributes:
         agreed: with the other servers that have the file, once the document is known; None: no other has it.
@@ -83,38 +90,19 @@ class LinkedDocument:
     """
 
     def __init__(
-        self,
-        room_id: str,
-        mounts: Mounts,
-        store: LocalStore,
-        client: ServiceClient,
-        document: YBaseDoc,
-        awareness: LinkAwareness,
-        open_timeout: float,
-        on_replaced: Callable[[str], None],
-        on_rights_changed: Callable[[str], None],
-        on_ended: Callable[[str], None],
-        on_dropped: Callable[[], None],
-        keep_beside: Callable[[Any], Awaitable[None]],
-        id_is_gone: Callable[[str], bool],
-        is_open: Callable[[str], bool],
+        self, room_id: str, linking: Linking, document: YBaseDoc, awareness: LinkAwareness, host: Host
     ) -> None:
         self.room_id = room_id
         self.split = SplitDocument(document.ydoc, self._keep_shared, self._keep_side)
-        self.record = FileRecord(room_id, store, self.split, self.content, self._position_now)
-        self.link = Link(room_id, self.split, awareness, self._admit, on_replaced, self._refused)
+        self.record = FileRecord(room_id, linking.store, self.split, self.content, self._position_now)
+        self.link = Link(room_id, self.split, awareness, self._admit, host.begin_anew, self._refused)
         self.agreed: AgreedRecord | None = None
         self.seen_with_file = False
-        self._identity = FileIdentity(room_id, mounts, store, client, self.record, id_is_gone, is_open)
-        self._holder = mounts.holder
-        self._store = store
-        self._client = client
+        self._identity = FileIdentity(room_id, linking, self.record)
+        self._linking = linking
+        self._store, self._client = linking.store, linking.client
         self._document = document
-        self._open_timeout = open_timeout
-        self._on_rights_changed = on_rights_changed
-        self._on_ended = on_ended
-        self._on_dropped = on_dropped
-        self._keep_beside = keep_beside
+        self._host = host
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
         self._log_generation = self._side_generation = 1
         self._position: asyncio.Future[int] | int = 0
@@ -173,7 +161,7 @@ class LinkedDocument:
         self._position = self._kept.seq
         self.split.load([], side.updates)
         self.link.start()
-        await self._settle(self._open_timeout)
+        await self._settle(self._linking.settings.open_timeout)
         async with self._deciding:
             if not self._decided:
                 await self._begin(self._kept.updates)
@@ -221,7 +209,7 @@ class LinkedDocument:
             open_before = self._decided
             await self._decide(document_id, credentials)
         if changed and open_before:
-            self._on_rights_changed(credentials.permissions)
+            self._host.rights_changed(credentials.permissions)
         return self._client.document_url(document_id), credentials
 
     def _refused(self, error: ServiceError) -> None:
@@ -233,10 +221,10 @@ class LinkedDocument:
         """This server's user takes part no longer. The file stays, and is theirs alone."""
         log.warning("document=%s: it is shared no longer (%s); %s stays.", self.room_id, ended, self.file.path)
         await self.record.change(ended=ended, permissions="read-write")
-        self._on_ended(ended)
+        self._host.sharing_ended(ended)
 
     def _agree(self, document_id: str) -> None:
-        agreement = Agreement(self._client, document_id, self.place, self.file.path, self._holder)
+        agreement = Agreement(self._client, document_id, self.place, self.file.path, self._linking.mounts.holder)
         self.agreed = AgreedRecord(self.record, agreement, self.split)
 
     async def renamed(self, path: str) -> None:
@@ -266,12 +254,12 @@ class LinkedDocument:
             raise HistoryReplaced("The document has another history than the one that is open here.")
         else:
             if self._kept.updates:
-                self._on_dropped()
+                self._linking.forget_tabs()
                 # First the copy: after a crash in between it is made again.
                 dropped = content_of(self._kept.updates, self._on_disk.type)
                 if digest(dropped, self._on_disk.type) != self._on_disk.digest:
                     # It is in no file yet: edits that were never accepted (rule 7).
-                    await self._keep_beside(dropped)
+                    await self._host.keep_beside(dropped)
             self.record.file, self._log_generation = await self._store.reset(self.room_id)
             self._position = 0
             self.was_reset = bool(self._kept.updates)

@@ -52,22 +52,7 @@ class LinkedRoom(SeparateRoom):
         self._document.observe(self._on_document_change)
         self.link_awareness = LinkAwareness(self.awareness, self._tell_clients)
         self.places = Places(self._document)
-        self.linked = LinkedDocument(
-            room_id,
-            self.linking.mounts,
-            self.linking.store,
-            self.linking.client,
-            self._document,
-            self.link_awareness,
-            self.linking.settings.open_timeout,
-            self._begin_anew,
-            self._rights_changed,
-            self._ended,
-            self.linking.forget_tabs,
-            lambda content: self.saver.keep_beside(content),
-            self.linking.id_is_gone,
-            self.linking.rooms.__contains__,
-        )
+        self.linked = LinkedDocument(room_id, self.linking, self._document, self.link_awareness, self)
         self._document.keep = self.linked.split.keep
         self._document.may_write = lambda: self.linked.may_write
         self.saver = self._make_saver()
@@ -266,7 +251,7 @@ class LinkedRoom(SeparateRoom):
                 "The service does not know yet that %s has this name: %s", self._file.path, error
             )
 
-    def _begin_anew(self, reason: str) -> None:
+    def begin_anew(self, reason: str) -> None:
         self.log.warning("Room %s is opened anew: %s", self.room_id, reason)
         self.create_task(self._close_for_good(reason))
 
@@ -312,12 +297,16 @@ class LinkedRoom(SeparateRoom):
             ask_to_reload(client, "The file of this document was deleted.")
         await self.linking.delete_room(self)
 
-    def _ended(self, ended: str) -> None:
+    async def keep_beside(self, content: Any) -> None:
+        """What is dropped is kept as a copy beside the file."""
+        await self.saver.keep_beside(content)
+
+    def sharing_ended(self, ended: str) -> None:
         """It is no document any more, here: the file is what is left."""
         for client in list(self.clients):
             ask_to_reload(client, ENDED[ended])
 
-    def _rights_changed(self, permissions: str) -> None:
+    def rights_changed(self, permissions: str) -> None:
         """What a browser typed while it might only read was dropped, and has left a gap: it begins afresh."""
         for client in list(self.clients):
             ask_to_reload(client, f"Your right to this document has changed: {permissions}.")
