@@ -249,6 +249,9 @@ def _postgres_engine(url: URL, threads: int, isolation_level: Any = None) -> Eng
 
 def _note_use(connection: Any, record: Any) -> None:
     record.info["used_at"] = time.monotonic()
+    if connection is not None:
+        # Behind pgbouncer it hears what somebody else has listened for, and psycopg2 would keep all of it.
+        connection.notifies.clear()
 
 
 def _check_if_idle(connection: Any, record: Any, proxy: Any) -> None:
