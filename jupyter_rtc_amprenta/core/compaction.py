@@ -7,9 +7,10 @@ What is kept of a document afterwards:
     updates    after the base: the retained history, which the timeline shows
     snapshot   at the head: what opening the document reads
 
-All in one transaction, of the rows in the database and never of a room's memory. To merge takes long where a document
-is large, and updates that are in the log do not change: so it is done first, and the document's row is locked for what
-remains. Whoever appends waits for that alone; if somebody else has compacted meanwhile, it is begun anew.
+All in one transaction, of the rows in the database and never of a room's memory, and one compaction of a document at a
+time. To merge takes long where a document is large, and updates that are in the log do not change: so it is done first,
+and the document's row is locked for what remains. Whoever appends waits for that alone. If the document is another one
+by then, it is begun anew.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from datetime import timedelta
 from typing import Any
 
 from pycrdt import Doc, merge_updates
-from sqlalchemy import Connection, exc
+from sqlalchemy import Connection
+from sqlalchemy.exc import NoResultFound
 
 from . import queries_compaction
 from .causal import load_at_once
 from .crypto import EncryptionKeys
 from .errors import ContentError, DatabaseError, HistoryCompacted, ProtocolError
-from .queries_compaction import Counted, Stored
+from .queries_compaction import Counted, Snapshot, Stored
 from .queries_history import first_kept, read_history
 from .schema import now
 
@@ -84,6 +86,7 @@ def compact(
         EncryptionError: it can't be decrypted with these keys.
         DatabaseUnavailable, DatabaseError: nothing was changed.
     """
+    queries_compaction.take_turn(connection, document_id)
     savepoint = connection.begin_nested()
     report = _Compaction(connection, document_id, retention, kept_positions, keys).run()
     if dry_run:
@@ -112,8 +115,8 @@ class _Compaction:
             try:
                 with self.connection.begin_nested():
                     return self._attempt(is_locked=False)
-            except (_Overtaken, HistoryCompacted, DatabaseError, exc.IntegrityError, exc.NoResultFound):
-                # Rows have gone while they were read, or others have come first. If not, it shows now.
+            except (_Overtaken, HistoryCompacted, DatabaseError, NoResultFound):
+                # It was reset, or a position was recorded. If rows are missing all the same, it shows now.
                 pass
         return self._attempt(is_locked=True)
 
@@ -130,22 +133,23 @@ class _Compaction:
         base = max(begin, self._base(found))
         known = queries_compaction.snapshot_positions(*at)
         needed = self._needed(found, begin, base, known)
-        added = {position: self._add_snapshot(found, position) for position in sorted(needed - known)}
+        new = {position: self._snapshot(found, position) for position in sorted(needed - known)}
         if not is_locked:
-            there = known | added.keys()
-            self._lock(found, begin, there)
+            self._lock(found, begin, known)
             needed = self._needed(found, begin, base, known)
-            if not needed <= there:
+            if not needed <= known | new.keys():
                 raise _Overtaken
-        if found.seq in added:
-            queries_compaction.note_snapshot(self.connection, self.document_id, found, added[found.seq])
+        for position in sorted(needed - known):
+            queries_compaction.add_snapshot(self.connection, new[position])
+        if found.seq in new:
+            queries_compaction.note_snapshot(self.connection, self.document_id, found, new[found.seq].size)
         queries_compaction.remove_merged(*at, base, known - needed)
 
-    def _lock(self, found: Counted, begin: int, snapshots: Collection[int]) -> None:
+    def _lock(self, found: Counted, begin: int, known: Collection[int]) -> None:
         """Lock the document, which must be as it was found, but for what was appended."""
         locked = queries_compaction.counted(self.connection, self.document_id, lock=True)
         there = queries_compaction.snapshot_positions(self.connection, self.document_id, found.generation)
-        if locked.generation != found.generation or self._begin(found) != begin or there != snapshots:
+        if not locked.continues(found) or self._begin(found) != begin or there != known:
             raise _Overtaken
 
     def _begin(self, found: Counted) -> int:
@@ -161,7 +165,7 @@ class _Compaction:
             )
             for seconds in (self.retention.seconds, self.retention.grace)
         )
-        return min(max(old, found.seq - self.retention.updates), settled)
+        return min(max(old, found.seq - self.retention.updates), settled, found.seq)
 
     def _needed(self, found: Counted, begin: int, base: int, known: Collection[int]) -> set[int]:
         """Where there must be snapshots."""
@@ -169,16 +173,11 @@ class _Compaction:
         recorded = {position for position in kept if position in known or begin < position <= base}
         return recorded | {found.seq} | ({base} if base else set())
 
-    def _add_snapshot(self, found: Counted, position: int) -> int:
-        """Keep the state at a position.
-
-        Returns:
-            its bytes.
-        """
+    def _snapshot(self, found: Counted, position: int) -> Snapshot:
+        """The state at a position."""
         at = (self.connection, self.document_id, found.generation, position)
         state = merge(read_history(self.connection, self.document_id, position, self.keys).updates)
-        queries_compaction.add_snapshot(*at, state, self.keys, queries_compaction.appended_at(*at))
-        return len(state)
+        return queries_compaction.snapshot(*at, state, self.keys)
 
 
 def merge(updates: Sequence[bytes]) -> bytes:

@@ -7,6 +7,7 @@ transaction, and maps what the driver raises to our errors.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 
 from .errors import ConfigurationError, DatabaseError, DatabaseFull, DatabaseUnavailable
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,7 +84,7 @@ def _from_libpq(text: str) -> URL:
 
 @contextmanager
 def errors_mapped() -> Iterator[None]:
-    """Turn the driver's errors into ours; what it says of values and statements stays in the cause.
+    """Turn the driver's errors into ours; what it says of statements stays in the cause, and of values nothing.
 
     Raises:
         DatabaseFull: its disk is full.
@@ -217,15 +220,21 @@ class Database:
         return await loop.run_in_executor(self._threads, lambda: self._read_quickly(function, *args, **kwargs))
 
     def _read_quickly(self, function: Callable[Concatenate[Any, P], T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        try:
-            connection = self._autocommit.raw_connection()
-        except psycopg2.Error as error:
-            raise DatabaseUnavailable("The database does not answer.") from error
+        with errors_mapped():
+            try:
+                connection = self._autocommit.raw_connection()
+            except psycopg2.Error as error:
+                raise DatabaseUnavailable("The database does not answer.") from error
         try:
             with connection.cursor() as cursor:
                 return function(cursor, *args, **kwargs)
         except psycopg2.Error as error:
-            connection.invalidate(error)
+            if connection.dbapi_connection.closed:
+                connection.invalidate(error)
+                for engine in self.engines:
+                    engine.dispose(close=False)
+            else:
+                log.warning("A quick read failed, and goes the long way: %s", str(error).partition("\n")[0])
             return None
         finally:
             connection.close()
@@ -239,7 +248,7 @@ class Database:
 
 def _postgres_engine(url: URL, threads: int, isolation_level: Any = None) -> Engine:
     options = {"pool_size": threads, "max_overflow": 0, "pool_use_lifo": True, "connect_args": _CONNECT}
-    engine = create_engine(url, isolation_level=isolation_level, **options)
+    engine = create_engine(url, isolation_level=isolation_level, hide_parameters=True, **options)
     event.listen(engine, "connect", _refuse_old_server)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", _check_if_idle)
@@ -282,7 +291,8 @@ def _refuse_old_server(connection: Any, record: Any) -> None:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 10}, pool_size=1, max_overflow=0)
+    connect = {"check_same_thread": False, "timeout": 10}
+    engine = create_engine(url, connect_args=connect, pool_size=1, max_overflow=0, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine

@@ -1,6 +1,6 @@
 """The SQL of compaction and of re-encryption. The connection comes first.
 
-Whoever changes anything has locked the document; a snapshot may be added before that.
+Whoever changes anything has locked the document.
 """
 
 from __future__ import annotations
@@ -32,11 +32,28 @@ class Stored:
 
 
 class Counted(NamedTuple):
-    """How far a document's log has come, and the bytes since its newest snapshot."""
+    """How far a document's log has come, its newest snapshot, and the bytes since that."""
 
     generation: int
     seq: int
+    snapshot_seq: int
     tail_bytes: int
+    created_at: datetime
+
+    def continues(self, before: Counted) -> bool:
+        """Whether it is the same document, to which nothing was done but appending."""
+        identity = (self.created_at, self.generation, self.snapshot_seq)
+        return identity == (before.created_at, before.generation, before.snapshot_seq)
+
+
+def take_turn(connection: Connection, document_id: str) -> None:
+    """Wait until nobody else compacts the document; until the transaction ends, nobody else does.
+
+    A lock of its own, which nobody needs who appends. (A local store is one process's, which does one at a time.)
+    """
+    if connection.dialect.name == "postgresql":
+        key = func.hashtextextended(f"rtc compaction {document_id}", 0)
+        connection.execute(select(func.pg_advisory_xact_lock(key)))
 
 
 def counted(connection: Connection, document_id: str, *, lock: bool) -> Counted:
@@ -51,8 +68,8 @@ def counted(connection: Connection, document_id: str, *, lock: bool) -> Counted:
     if lock:
         queries.lock_document(connection, document_id)
     table = yjs_documents.c
-    query = select(table.generation, table.seq, table.tail_bytes).filter_by(document_id=document_id)
-    row = connection.execute(query).one_or_none()
+    columns = [table[name] for name in Counted._fields]
+    row = connection.execute(select(*columns).filter_by(document_id=document_id)).one_or_none()
     if row is None:
         raise DocumentNotFound(f"There is no document {document_id}.")
     return Counted(*row)
@@ -90,38 +107,41 @@ def last_before(connection: Connection, document_id: str, generation: int, time:
     return connection.execute(query.where(table.created_at < time)).scalar() or 0
 
 
-def appended_at(connection: Connection, document_id: str, generation: int, seq: int) -> datetime:
-    """When the update at a position was appended, which is kept."""
-    query = select(yjs_updates.c.created_at).filter_by(document_id=document_id, generation=generation, seq=seq)
-    return connection.execute(query).scalar_one()
-
-
 def snapshot_positions(connection: Connection, document_id: str, generation: int) -> set[int]:
     """Where there are snapshots."""
     query = select(yjs_snapshots.c.seq).filter_by(document_id=document_id, generation=generation)
     return set(connection.execute(query).scalars())
 
 
-def add_snapshot(
-    connection: Connection,
-    document_id: str,
-    generation: int,
-    seq: int,
-    state: bytes,
-    keys: EncryptionKeys,
-    created_at: datetime,
-) -> None:
-    """Keep the state that all updates up to `seq` make."""
+@dataclass(frozen=True)
+class Snapshot:
+    """The state that all updates up to a position make, ready to be written.
+
+    Attributes:
+        size: of the state, in bytes.
+    """
+
+    row: dict[str, Any]
+    size: int
+
+
+def snapshot(
+    connection: Connection, document_id: str, generation: int, seq: int, state: bytes, keys: EncryptionKeys
+) -> Snapshot:
+    """Compress and encrypt what is to be kept as a snapshot.
+
+    Raises:
+        NoResultFound: there is no update at this position.
+    """
     payload, key_id = keys.seal(state, document_id, snapshot_place(document_id, generation, seq))
-    row = {
-        "document_id": document_id,
-        "generation": generation,
-        "seq": seq,
-        "payload": payload,
-        "key_id": key_id,
-        "created_at": created_at,
-    }
-    connection.execute(insert(yjs_snapshots).values(row))
+    at = {"document_id": document_id, "generation": generation, "seq": seq}
+    time = connection.execute(select(yjs_updates.c.created_at).filter_by(**at)).scalar_one()
+    return Snapshot(at | {"payload": payload, "key_id": key_id, "created_at": time}, len(state))
+
+
+def add_snapshot(connection: Connection, new: Snapshot) -> None:
+    """Keep it."""
+    connection.execute(insert(yjs_snapshots).values(new.row))
 
 
 def remove_merged(
@@ -156,7 +176,7 @@ def count_tails(connection: Connection, after: str, most: int) -> str | None:
     table, sizes = yjs_documents.c, yjs_updates.c
     uncounted = (table.tail_bytes == 0) & (table.snapshot_seq == 0) & (table.seq > 0)
     query = select(table.document_id).where(uncounted, table.document_id > after).order_by(table.document_id)
-    ids = connection.execute(query.limit(most).with_for_update()).scalars().all()
+    ids = connection.execute(query.limit(most).with_for_update(key_share=True)).scalars().all()
     size = select(func.coalesce(func.sum(func.length(sizes.payload)), 0)).where(
         sizes.document_id == table.document_id, sizes.generation == table.generation
     )

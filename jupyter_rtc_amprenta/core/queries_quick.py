@@ -3,7 +3,7 @@
 `queries.append` asks, locks, looks for an earlier try, writes, counts and tells: seven ways to the database and back,
 and a transaction around them. This does the same where all is as expected; what is not, it leaves. In PostgreSQL it is
 one statement, in a local store two. `queries_history.read_history` reads any document as of any position, in one
-statement that takes PostgreSQL longer to plan than to run; here is the newest state of one whose tail is short.
+statement that takes PostgreSQL longer to plan than to run; here is the newest state of one that is not large.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SELECT document_id, before, pg_notify(%(channel)s, document_id || ' ' || generat
 """
 
 # The same for one document, which nearly every batch is about, and how it is read: with its newest snapshot and all
-# that came after it, in one row; of a long tail there is nothing in it. These functions are in the schema (migration
+# that came after it, in one row; of a large one there is nothing in it. These functions are in the schema (migration
 # 0006), where their plans are kept: to plan takes longer than to run.
 _APPEND_TO_ONE = """
 SELECT %(document)s AS document_id, rtc_append_updates AS before FROM rtc_append_updates(
@@ -71,8 +71,8 @@ _APPEND_TO_FILE = """
 INSERT INTO yjs_updates (document_id, generation, seq, writer, writer_seq, payload, metadata, key_id, created_at)
 VALUES (:document_id, :generation, :seq, :writer, :writer_seq, :payload, :metadata, :key_id, :created_at)
 """
-# An array is one value, which PostgreSQL makes in memory as a whole. (What is not counted yet has none, too.)
-_MOST_TAIL_BYTES = 2**20
+# Of a snapshot or a tail, for which the one statement is the faster way. (What is not counted yet has no tail there.)
+_MOST_BYTES = 2**19
 
 # Before, SQLite did not know RETURNING.
 _RETURNING = (3, 35, 0)
@@ -123,12 +123,12 @@ def read_quickly(cursor: Any, document_id: str, keys: EncryptionKeys) -> History
     """Read the newest state of a document in PostgreSQL; the cursor is psycopg2's.
 
     Returns:
-        None where its tail is long, or it is not there, or not as a whole: `queries_history.read_history` tells.
+        None where it is large, or not there, or not as a whole: `queries_history.read_history` tells.
 
     Raises:
         EncryptionError: it can't be decrypted with these keys.
     """
-    cursor.execute(_READ, {"document": document_id, "most": _MOST_TAIL_BYTES})
+    cursor.execute(_READ, {"document": document_id, "most": _MOST_BYTES})
     generation, seq, snapshot_seq, payload, key_id, tail, lengths, *sealed = cursor.fetchone()
     start, lengths = snapshot_seq or 0, lengths or ()
     if seq is None or start + len(lengths) != seq:

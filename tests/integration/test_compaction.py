@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -25,11 +26,19 @@ from jupyter_rtc_amprenta.core.errors import (
     HistoryCompacted,
 )
 from jupyter_rtc_amprenta.core.logpolicy import LogPolicy
-from jupyter_rtc_amprenta.core.schema import prepare_local_store, yjs_documents, yjs_updates, yjs_writers
+from jupyter_rtc_amprenta.core.schema import (
+    prepare_local_store,
+    yjs_documents,
+    yjs_snapshots,
+    yjs_updates,
+    yjs_writers,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
+# What is retained of the history.
 NOTHING = Retention(seconds=1e9, updates=0, grace=0.0)
+ALL = Retention()
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])
@@ -98,8 +107,11 @@ async def test_a_dry_run_tells_and_changes_nothing(any_database: Database, polic
     await log.stop()
 
 
+WhileMerging = Callable[[Callable[[], None]], None]
+
+
 @pytest.fixture
-def while_merging(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+def while_merging(monkeypatch: pytest.MonkeyPatch) -> WhileMerging:
     """Do something else, once, when a compaction has read what it merges, and has not locked the document yet."""
 
     def arrange(work: Callable[[], None]) -> None:
@@ -115,20 +127,26 @@ def while_merging(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Non
     return arrange
 
 
-def _tail_bytes(connection: Connection) -> tuple[int, int]:
-    """What is counted since the newest snapshot, and what is there."""
+def _pending(author: Author, count: int, generation: int = 1, writer: str = "w") -> list[queries.Pending]:
+    numbers = range(1, count + 1)
+    return [queries.Pending("d", generation, writer * 32, n, author.write(f"later {n} ")) for n in numbers]
+
+
+def _counts(connection: Connection) -> tuple[int, int, int]:
+    """Where the newest snapshot is, as it is noted and as it is; and the bytes that are noted since."""
     table = yjs_documents.c
-    counted, seq = connection.execute(select(table.tail_bytes, table.snapshot_seq).filter_by(document_id="d")).one()
-    later = select(func.coalesce(func.sum(func.length(yjs_updates.c.payload)), 0)).where(yjs_updates.c.seq > seq)
-    return counted, connection.execute(later).scalar_one()
+    noted, tail = connection.execute(select(table.snapshot_seq, table.tail_bytes).filter_by(document_id="d")).one()
+    newest = select(func.max(yjs_snapshots.c.seq)).filter_by(document_id="d")
+    return noted, connection.execute(newest).scalar_one(), tail
 
 
+@pytest.mark.parametrize("retention", [NOTHING, ALL], ids=["nothing-kept", "all-kept"])
 async def test_what_is_appended_while_updates_are_merged_is_its_tail(
-    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+    database: Database, policy: LogPolicy, retention: Retention, while_merging: WhileMerging
 ) -> None:
-    log = _log(database, policy)
+    log = _log(database, policy, retention=retention)
     author = await _written(log, 20)
-    pending = [queries.Pending("d", 1, "w" * 32, n, author.write(f"later {n} ")) for n in (1, 2)]
+    pending = _pending(author, 2)
 
     def append() -> None:
         with database.engine.begin() as other:
@@ -139,51 +157,74 @@ async def test_what_is_appended_while_updates_are_merged_is_its_tail(
 
     while_merging(append)
     report = await log.compact("d")
-    assert (report.before.updates, report.after.updates, report.after.snapshots) == (20, 2, 1)
+    assert (report.before.updates, report.after.snapshots) == (20, 1)
     history = await log.read("d")
     assert [entry.seq for entry in history.entries] == [21, 22]
     assert text_of(history) == str(author.text)
-    counted, there = await database.run(_tail_bytes)
-    assert counted == sum(len(one.payload) for one in pending) <= there
+    assert await database.run(_counts) == (20, 20, sum(len(one.payload) for one in pending))
     await log.compact("d")
     assert text_of(await log.read("d")) == str(author.text)
-    assert (await database.run(_tail_bytes))[0] == 0
+    assert await database.run(_counts) == (22, 22, 0)
     await log.stop()
 
 
-async def test_two_compactions_at_once(
-    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+async def test_two_compactions_of_a_document_take_turns(
+    database: Database, policy: LogPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = _log(database, policy)
     author = await _written(log, 20)
+    merging, may_end, merged = threading.Event(), threading.Event(), []
+
+    def merge_slowly(updates: Sequence[bytes]) -> bytes:
+        merged.append(len(updates))
+        merging.set()
+        assert may_end.wait(20)
+        return merge(updates)
+
+    monkeypatch.setattr(compaction, "merge", merge_slowly)
+    both = [asyncio.create_task(log.compact("d"))]
+    assert await asyncio.to_thread(merging.wait, 20)
+    both.append(asyncio.create_task(_log(database, policy).compact("d")))
+    # Neither of them keeps anybody waiting who writes.
+    await asyncio.wait_for(log.append("d", author.write("meanwhile "), 1), 10)
+    may_end.set()
+    await asyncio.gather(*both)
+    assert merged == [20, 2], "the second one goes on where the first has ended"
+    assert text_of(await log.read("d")) == str(author.text)
+    assert await database.run(_counts) == (21, 21, 0)
+    await log.stop()
+
+
+@pytest.mark.parametrize("retention", [NOTHING, ALL], ids=["nothing-kept", "all-kept"])
+@pytest.mark.parametrize("later", [0, 3])
+async def test_one_that_takes_no_turn_overtakes(
+    database: Database,
+    policy: LogPolicy,
+    retention: Retention,
+    later: int,
+    while_merging: WhileMerging,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = _log(database, policy, retention=retention)
+    author = await _written(log, 20)
+    pending = _pending(author, 2 * later)
 
     def compact() -> None:
-        other = (author.write("between "), author.write("and after "))
-        for number, payload in enumerate(other, 1):
-            database.call(queries.append, [queries.Pending("d", 1, "w" * 32, number, payload)], policy.keys)
-            if number == 1:
-                database.call(compaction.compact, "d", NOTHING, policy.kept_positions, policy.keys)
+        # As one of a version before does.
+        monkeypatch.setattr(queries_compaction, "take_turn", lambda *_: None)
+        database.call(queries.append, pending[:later], policy.keys)
+        database.call(compaction.compact, "d", retention, policy.kept_positions, policy.keys)
+        database.call(queries.append, pending[later:], policy.keys)
 
     while_merging(compact)
-    report = await log.compact("d")
-    assert (report.after.updates, report.after.snapshots) == (0, 1)
+    await log.compact("d")
     assert text_of(await log.read("d")) == str(author.text)
-    await log.stop()
-
-
-async def test_the_same_snapshot_is_made_by_two(
-    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
-) -> None:
-    log = _log(database, policy)
-    author = await _written(log, 20)
-    while_merging(lambda: database.call(compaction.compact, "d", NOTHING, policy.kept_positions, policy.keys))
-    assert (await log.compact("d")).after.snapshots == 1
-    assert text_of(await log.read("d")) == str(author.text)
+    assert await database.run(_counts) == (20 + 2 * later, 20 + 2 * later, 0)
     await log.stop()
 
 
 async def test_a_position_that_is_recorded_while_updates_are_merged_stays_readable(
-    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+    database: Database, policy: LogPolicy, while_merging: WhileMerging
 ) -> None:
     recorded: set[int] = set()
     log = _log(database, policy, kept_positions=lambda connection, document_id: recorded)
@@ -196,26 +237,48 @@ async def test_a_position_that_is_recorded_while_updates_are_merged_stays_readab
     await log.stop()
 
 
+@pytest.mark.parametrize("retention", [NOTHING, ALL], ids=["nothing-kept", "all-kept"])
 async def test_a_reset_while_updates_are_merged(
-    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+    database: Database, policy: LogPolicy, retention: Retention, while_merging: WhileMerging
 ) -> None:
-    log = _log(database, policy)
+    log = _log(database, policy, retention=retention)
     await _written(log, 20)
     author = Author()
 
     def reset() -> None:
         database.call(queries.reset_document, "d")
-        database.call(queries.append, [queries.Pending("d", 2, "w" * 32, 1, author.write("new"))], policy.keys)
+        database.call(queries.append, _pending(author, 25, generation=2), policy.keys)
 
     while_merging(reset)
     await log.compact("d")
     history = await log.read("d")
-    assert (history.generation, history.seq, text_of(history)) == (2, 1, "new")
+    assert (history.generation, history.seq, text_of(history)) == (2, 25, str(author.text))
+    assert await database.run(_counts) == (25, 25, 0)
+    await log.stop()
+
+
+@pytest.mark.parametrize("retention", [NOTHING, ALL], ids=["nothing-kept", "all-kept"])
+async def test_a_document_that_is_deleted_and_made_anew_while_updates_are_merged(
+    database: Database, policy: LogPolicy, retention: Retention, while_merging: WhileMerging
+) -> None:
+    log = _log(database, policy, retention=retention)
+    await _written(log, 20)
+    author = Author()
+
+    def replace() -> None:
+        database.call(lambda connection: connection.execute(delete(yjs_documents)))
+        database.call(queries.create_document, "d")
+        database.call(queries.append, _pending(author, 25), policy.keys)
+
+    while_merging(replace)
+    await log.compact("d")
+    assert text_of(await log.read("d")) == str(author.text)
+    assert await database.run(_counts) == (25, 25, 0)
     await log.stop()
 
 
 async def test_a_document_that_is_deleted_while_updates_are_merged(
-    database: Database, policy: LogPolicy, while_merging: Callable[[Callable[[], None]], None]
+    database: Database, policy: LogPolicy, while_merging: WhileMerging
 ) -> None:
     log = _log(database, policy)
     await _written(log, 20)

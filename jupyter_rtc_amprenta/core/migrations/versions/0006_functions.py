@@ -52,8 +52,9 @@ $$
 
 # STABLE: its statements see one state of the database, that of the statement which calls it
 # (https://www.postgresql.org/docs/13/xfunc-volatility.html). The tail comes as one value and the lengths of its
-# updates, which is much faster than an array of them; what is needed to decrypt it, where any of it is encrypted. Of a
-# tail with more bytes than `most_bytes` there is nothing.
+# updates, which is much faster than an array of them; what is needed to decrypt it, where any of it is encrypted.
+# PostgreSQL copies what a function returns: of a document whose snapshot or tail has more bytes than `most_bytes`
+# there is nothing.
 _READ = f"""
 CREATE FUNCTION rtc_read_document(
   document text, most_bytes bigint,
@@ -65,14 +66,18 @@ DECLARE
   is_encrypted bool;
 BEGIN
   SELECT known.generation, known.seq, known.tail_bytes INTO generation, seq, tail_bytes
-  FROM yjs_documents known WHERE known.document_id = document;
+  FROM yjs_documents known
+  WHERE known.document_id = document AND known.snapshot_bytes <= most_bytes AND known.tail_bytes <= most_bytes;
+  IF seq IS NULL THEN
+    RETURN;
+  END IF;
 
   SELECT newest.seq, newest.payload, newest.key_id INTO snapshot_seq, payload, key_id
   FROM yjs_snapshots newest
   WHERE newest.document_id = document AND newest.generation = rtc_read_document.generation
   ORDER BY newest.seq DESC LIMIT 1;
 
-  IF tail_bytes BETWEEN 1 AND most_bytes THEN
+  IF tail_bytes > 0 THEN
     SELECT string_agg(new.payload, ''), array_agg(length(new.payload)), bool_or(new.key_id IS NOT NULL)
     INTO tail, lengths, is_encrypted
     FROM (
