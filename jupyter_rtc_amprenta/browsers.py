@@ -14,18 +14,20 @@ from .retraction import Retraction
 _RELOAD = 1003
 
 
-@dataclass
+@dataclass(eq=False)
 class Browser:
     """One browser's connection to a room.
 
     Attributes:
         channel: upstream's handler of its socket.
         speaks_for: the awareness clients that are its own.
+        introduced: whether it has told of itself.
         retraction: takes back what it types without the right; made when that first happens.
     """
 
     channel: Any
     speaks_for: set[int] = field(default_factory=set)
+    introduced: bool = False
     retraction: Retraction | None = None
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pycrdt import Awareness
@@ -54,22 +55,41 @@ class LinkAwareness:
         """Show in every browser of the room how the link is: it is the one thing that the server says of itself."""
         self._awareness.set_local_state({"link": {"state": state, "reason": reason}})
 
-    def told_first(self, update: bytes) -> set[int]:
+    def renew(self) -> None:
+        """Say it again: a page that was away has forgotten it, and takes nothing that it has heard before."""
+        self._awareness.set_local_state(self._awareness.get_local_state())
+
+    def spoken_for(self, update: bytes, *, introduces: bool) -> set[int]:
         """Whom a browser of this room speaks for, by an update that is not applied yet.
 
         Pages send back all that they are told, so most of what they name is somebody else, and not news.
 
+        Args:
+            introduces: it is what the browser says first, which is of itself; perhaps once more, after its connection
+                broke, with the clock that it had.
+
         Raises:
             ProtocolError: it is not an awareness update.
         """
-        others = self._remote | {self._awareness.client_id}
-        meta = self._awareness.meta
         return {
             state.client_id
             for state in protocol.decode_states(update)
-            if state.client_id not in others
-            and (state.client_id not in meta or state.clock > meta[state.client_id]["clock"])
+            if state.client_id != self._awareness.client_id
+            and (self._comes(state) if introduces else self._is_news(state))
         }
+
+    def _comes(self, state: ClientState) -> bool:
+        if state.state is None:
+            return False
+        self._remote.discard(state.client_id)
+        if state.client_id not in self._awareness.states:
+            # Else it would not be taken with the clock that it left with.
+            self._awareness.meta.pop(state.client_id, None)
+        return True
+
+    def _is_news(self, state: ClientState) -> bool:
+        known = self._awareness.meta.get(state.client_id)
+        return state.client_id not in self._remote and (known is None or state.clock > known["clock"])
 
     def left(self, clients: set[int]) -> None:
         """A browser of this room has closed: whom it spoke for is gone, for everybody at once."""
@@ -83,13 +103,23 @@ class LinkAwareness:
         Raises:
             ProtocolError: it is not an awareness update.
         """
-        for state in protocol.decode_states(update):
+        states = [self._of_others(state) for state in protocol.decode_states(update)]
+        states = [state for state in states if state.client_id != self._awareness.client_id]
+        for state in states:
             if state.state is None:
                 self._remote.discard(state.client_id)
             else:
                 self._remote.add(state.client_id)
+        update = protocol.encode_states(states)
         self._awareness.apply_awareness_update(update, self)
         self._tell_room(protocol.encode_awareness(update))
+
+    @staticmethod
+    def _of_others(state: ClientState) -> ClientState:
+        """What others may say: nothing of this server's link."""
+        if state.state is None or "link" not in state.state:
+            return state
+        return replace(state, state={name: value for name, value in state.state.items() if name != "link"})
 
     def last_of(self, username: str) -> dict[str, Any] | None:
         """The state that a user's browsers in this room have told last; None: they have none here."""

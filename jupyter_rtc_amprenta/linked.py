@@ -102,6 +102,7 @@ class LinkedDocument:
         self._linking = linking
         self._store, self._client = linking.store, linking.client
         self._document = document
+        self._awareness = awareness
         self._host = host
         # Of this server's log, which begins anew when a history is dropped; not the Y.js server's.
         self._log_generation = self._side_generation = 1
@@ -214,7 +215,10 @@ class LinkedDocument:
 
     def _refused(self, error: ServiceError) -> None:
         ended = _ENDED.get(error.code or error.status)
-        if ended is not None and not self.file.own and self.file.ended is None:
+        if ended is None or self.file.own:
+            return
+        self._awareness.show_link("ended", str(error))
+        if self.file.ended is None:
             self._noting = asyncio.ensure_future(self._end(ended))
 
     async def _end(self, ended: str) -> None:

@@ -59,6 +59,7 @@ class LinkedRoom(SeparateRoom):
         self.on_message = self._drops
         self._stopping: asyncio.Task[None] | None = None
         self._drops_history = False
+        self._browsers: set[Browser] = set()
         self._asked_to_reload: set[int] = set()
 
     def _make_saver(self) -> FileSaver:
@@ -118,14 +119,17 @@ class LinkedRoom(SeparateRoom):
         ):
             ask_to_reload(channel, "This document was opened anew.")
             return
+        self.link_awareness.renew()
         if (present := self.link_awareness.present()) is not None:
             await channel.send(present)
         browser = Browser(channel)
+        self._browsers.add(browser)
         BROWSER.set(browser)
         self.linking.on_clients()
         try:
             await super().serve(channel)
         finally:
+            self._browsers.discard(browser)
             self.link_awareness.left(browser.speaks_for)
             self.linking.on_clients()
 
@@ -167,7 +171,7 @@ class LinkedRoom(SeparateRoom):
         try:
             frame = protocol.decode(message)
             if frame.type == MessageType.AWARENESS:
-                browser.speaks_for |= self.link_awareness.told_first(frame.body)
+                self._hear(browser, frame.body)
                 if browser.username == self.linking.owner:
                     self.linking.on_moves()
             if frame.edits:
@@ -180,6 +184,18 @@ class LinkedRoom(SeparateRoom):
             self.log.warning("A browser's message in room %s is left out: %s", self.room_id, error)
             return True
         return frame.edits and (self._stopping is not None or not self.linked.may_write)
+
+    def _hear(self, browser: Browser, update: bytes) -> None:
+        """Note whom a browser speaks for: a page that comes back does, and its old connection no longer.
+
+        Raises:
+            ProtocolError: it is not an awareness update.
+        """
+        speaks_for = self.link_awareness.spoken_for(update, introduces=not browser.introduced)
+        browser.introduced = True
+        for other in self._browsers:
+            other.speaks_for -= speaks_for
+        browser.speaks_for |= speaks_for
 
     def _take_back(self, browser: Browser, update: bytes) -> None:
         """Make what a reader has typed vanish from their page.

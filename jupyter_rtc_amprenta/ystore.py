@@ -170,7 +170,7 @@ class PostgresYStore(LoggingConfigurable, BaseYStore, metaclass=_StoreMetaclass)
             url = self.database_url or settings.read().database_url
             if not url:
                 raise ConfigurationError("PostgresYStore needs RTC_DATABASE_URL, or its trait database_url.")
-            self._own_log = DocumentLog(Database(url, threads=1), policy=LogPolicy.of(settings.read()))
+            self._own_log = DocumentLog(Database(url, threads=2), policy=LogPolicy.of(settings.read()))
         return self._own_log
 
 

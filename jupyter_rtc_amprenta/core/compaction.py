@@ -32,6 +32,9 @@ from .queries_compaction import Counted, Snapshot, Stored
 from .queries_history import first_kept, read_history
 from .schema import now
 
+# So often it is tried to merge before the lock; after that, who appends must wait.
+_ATTEMPTS = 2
+
 # Tells which positions of a document must stay readable, within the transaction.
 KeptPositions = Callable[[Connection, str], Collection[int]]
 
@@ -74,11 +77,13 @@ def compact(
     keys: EncryptionKeys,
     *,
     dry_run: bool = False,
+    wait: bool = True,
 ) -> Report:
     """Compact one document.
 
     Args:
         dry_run: do all of it, and take it back.
+        wait: while somebody else compacts it; else nothing is done then.
 
     Raises:
         DocumentNotFound: the log has no such document.
@@ -86,7 +91,9 @@ def compact(
         EncryptionError: it can't be decrypted with these keys.
         DatabaseUnavailable, DatabaseError: nothing was changed.
     """
-    queries_compaction.take_turn(connection, document_id)
+    if not queries_compaction.take_turn(connection, document_id, wait=wait):
+        stored = queries_compaction.stored(connection, document_id)
+        return Report(document_id, stored, stored)
     savepoint = connection.begin_nested()
     report = _Compaction(connection, document_id, retention, kept_positions, keys).run()
     if dry_run:
@@ -111,13 +118,14 @@ class _Compaction:
     keys: EncryptionKeys
 
     def run(self) -> Report:
-        if self.connection.dialect.name != "sqlite":  # where a transaction has the lock from its beginning
+        # A local store's transaction has the lock from its beginning.
+        for _ in range(0 if self.connection.dialect.name == "sqlite" else _ATTEMPTS):
             try:
                 with self.connection.begin_nested():
                     return self._attempt(is_locked=False)
             except (_Overtaken, HistoryCompacted, DatabaseError, NoResultFound):
-                # It was reset, or a position was recorded. If rows are missing all the same, it shows now.
-                pass
+                # It was reset, or a position was recorded. If rows are missing all the same, it shows in the end.
+                continue
         return self._attempt(is_locked=True)
 
     def _attempt(self, *, is_locked: bool) -> Report:

@@ -104,7 +104,8 @@ class Compactor:
 
     async def _compact(self, document_id: str) -> None:
         try:
-            report = await self._log.compact(document_id)
+            # Another process may be at it already: then it is done.
+            report = await self._log.compact(document_id, wait=False)
         except DatabaseUnavailable:
             raise
         except RtcError as error:
@@ -112,6 +113,8 @@ class Compactor:
             self._hopeless.add(document_id)
             log.error("document=%s can't be compacted: %s", document_id, error)
         else:
+            if not report.changed:
+                return
             log.info(
                 "document=%s compacted: %d updates and %d bytes are %d and %d now",
                 document_id,

@@ -106,6 +106,12 @@ def errors_mapped() -> Iterator[None]:
         raise DatabaseError("The database refused a statement.") from error
 
 
+def in_short(error: DatabaseError) -> str:
+    """What the driver says of it, for the log: its first line alone, since more may hold what people wrote."""
+    cause = error.__cause__
+    return str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
+
+
 def _is_full(error: BaseException | None) -> bool:
     # SQLite says "disk I/O error" where a quota, and not the disk, is at its end.
     code = getattr(error, "sqlite_errorcode", None)

@@ -17,7 +17,7 @@ from uuid import uuid4
 from . import compaction, queries, queries_history, queries_quick
 from .compaction import Report
 from .compactor import Compactor
-from .database import Database
+from .database import Database, in_short
 from .errors import DatabaseError, DatabaseUnavailable, DocumentTooLarge, RtcError
 from .logpolicy import LogPolicy
 from .logwriter import LogWriter
@@ -192,16 +192,14 @@ class DocumentLog:
 
     # --- compaction ---
 
-    async def compact(self, document_id: str, *, dry_run: bool = False) -> Report:
+    async def compact(self, document_id: str, *, dry_run: bool = False, wait: bool = True) -> Report:
         """Merge a document's old updates; see `compaction.compact`.
 
         Raises:
             DocumentNotFound, ContentError, EncryptionError, DatabaseUnavailable.
         """
-        policy = self.policy
-        return await self.database.run(
-            compaction.compact, document_id, policy.retention, policy.kept_positions, policy.keys, dry_run=dry_run
-        )
+        how = (self.policy.retention, self.policy.kept_positions, self.policy.keys)
+        return await self.database.run(compaction.compact, document_id, *how, dry_run=dry_run, wait=wait)
 
     # --- the writer's transaction ---
 
@@ -231,7 +229,7 @@ class DocumentLog:
                 raise
             except DatabaseError as error:
                 # Nothing was appended; whose fault it is shows below.
-                log.debug("A batch of %d updates goes one document at a time: %s", len(batch), error.__cause__)
+                log.debug("A batch of %d updates goes one document at a time: %s", len(batch), in_short(error))
         if rest := [pending for pending in batch if pending.document_id not in outcome]:
             outcome |= await self.database.run(queries.append, rest, *settings)
         return outcome

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from .database import in_short
 from .errors import DatabaseError, DatabaseFull, DatabaseUnavailable, RtcError
 from .queries import Pending
 from .spool import Spool
@@ -232,13 +233,13 @@ class LogWriter:
             except DatabaseUnavailable as error:
                 if self._down_since is None:
                     self._down_since = time.monotonic()
-                    log.warning("%s Edits wait and are tried again: %s", error, error.__cause__)
+                    log.warning("%s Edits wait and are tried again: %s", error, in_short(error))
                 self._trouble, self._disk_is_full = str(error), isinstance(error, DatabaseFull)
                 # Jitter: all processes of a deployment lose the database at the same moment.
                 await self._pause(delay * random.uniform(0.5, 1.0))
                 delay, again = min(2 * delay, _LONGEST_RETRY_SECONDS), True
             except DatabaseError as error:
-                log.error("The database refuses a batch of %d updates: %s", len(batch), error.__cause__)
+                log.error("The database refuses a batch of %d updates: %s", len(batch), in_short(error))
                 return await self._one_by_one(batch, error)
             else:
                 if self._down_since is not None:

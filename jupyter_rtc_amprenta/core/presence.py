@@ -46,7 +46,7 @@ def vouched(state: dict[str, Any], speaker: Speaker) -> dict[str, Any]:
             shown["username"] = speaker.username
         return state | {"user": shown}
     if not user:
-        # Nobody is named, as in the state of the server itself.
+        # Nobody is named: a page that has not said yet whose it is.
         return {key: value for key, value in state.items() if key != "user"}
     return state | {"user": user | {n: f"{user[n]}, via {speaker.server}" for n in _NAMES if n in user}}
 

@@ -46,14 +46,24 @@ class Counted(NamedTuple):
         return identity == (before.created_at, before.generation, before.snapshot_seq)
 
 
-def take_turn(connection: Connection, document_id: str) -> None:
-    """Wait until nobody else compacts the document; until the transaction ends, nobody else does.
+def take_turn(connection: Connection, document_id: str, *, wait: bool) -> bool:
+    """Let nobody else compact the document until the transaction ends.
 
     A lock of its own, which nobody needs who appends. (A local store is one process's, which does one at a time.)
+
+    Args:
+        wait: until nobody else does.
+
+    Returns:
+        whether it is one's turn.
     """
-    if connection.dialect.name == "postgresql":
-        key = func.hashtextextended(f"rtc compaction {document_id}", 0)
-        connection.execute(select(func.pg_advisory_xact_lock(key)))
+    if connection.dialect.name != "postgresql":
+        return True
+    key = func.hashtextextended(f"rtc compaction {document_id}", 0)
+    if not wait:
+        return connection.execute(select(func.pg_try_advisory_xact_lock(key))).scalar_one()
+    connection.execute(select(func.pg_advisory_xact_lock(key)))
+    return True
 
 
 def counted(connection: Connection, document_id: str, *, lock: bool) -> Counted:

@@ -397,6 +397,7 @@ def test_a_tab_that_stays_open_while_its_server_restarts_catches_up(alice: Windo
     bob.page.keyboard.type("\n# bob, meanwhile")
     expect(alice.cell("alice, without a server")).to_have_count(1)
     expect(alice.cell("bob, meanwhile")).to_have_count(0)
+    expect(alice.link).to_have_text("⚠ Collaboration: your server does not answer")
     alice.person.start_server()
     # The Hub asks for a new login, which "Restart" in JupyterLab's dialog does in a tab of its own.
     alice.visit_own_server()
@@ -405,5 +406,6 @@ def test_a_tab_that_stays_open_while_its_server_restarts_catches_up(alice: Windo
         expect(window.cell("alice, without a server")).to_have_count(1, timeout=SOON)
         expect(window.cell("bob, meanwhile")).to_have_count(1, timeout=SOON)
         expect(window.cells).to_have_count(expected)
+        expect(window.link).to_have_text("Collaboration: live", timeout=SOON)
     assert alice.source("REPLICATES = 3") == bob.source("REPLICATES = 3")
     eventually(lambda: shown(alice.file()) == shown(bob.file()), "the files are alike")

@@ -184,6 +184,8 @@ async def test_two_compactions_of_a_document_take_turns(
     monkeypatch.setattr(compaction, "merge", merge_slowly)
     both = [asyncio.create_task(log.compact("d"))]
     assert await asyncio.to_thread(merging.wait, 20)
+    # In the background it is not waited for: it is being done.
+    assert not (await asyncio.wait_for(_log(database, policy).compact("d", wait=False), 10)).changed
     both.append(asyncio.create_task(_log(database, policy).compact("d")))
     # Neither of them keeps anybody waiting who writes.
     await asyncio.wait_for(log.append("d", author.write("meanwhile "), 1), 10)
@@ -211,7 +213,7 @@ async def test_one_that_takes_no_turn_overtakes(
 
     def compact() -> None:
         # As one of a version before does.
-        monkeypatch.setattr(queries_compaction, "take_turn", lambda *_: None)
+        monkeypatch.setattr(queries_compaction, "take_turn", lambda *_, **__: True)
         database.call(queries.append, pending[:later], policy.keys)
         database.call(compaction.compact, "d", retention, policy.kept_positions, policy.keys)
         database.call(queries.append, pending[later:], policy.keys)

@@ -311,7 +311,7 @@ async def test_a_room_runs_in_start_until_it_is_stopped(room: DocumentRoom) -> N
     [
         (DocumentRoom._emit, "self level [action] [msg]", "LinkedRoom.initialize"),
         (DocumentRoom.create_task, "self aw", "LinkedRoom._tell_clients"),
-        (YRoom.send_server_awareness, "self type changes", "LinkedRoom.__init__"),
+        (YRoom.send_server_awareness, "self type changes", "panel.py"),
         (YRoom.serve, "self channel", "LinkedRoom.serve"),
         (JupyterWebsocketServer.delete_room, "self [name] [room]", "RtcExtension._link"),
     ],

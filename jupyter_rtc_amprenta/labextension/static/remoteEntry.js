@@ -5,9 +5,9 @@
 (() => {
   const NAME = "jupyter-rtc-amprenta";
   const COMMAND = "rtc:page";
-  // By the state of the link (see link.py): what is shown, and what that means.
+  // By what the server says of the link (LinkAwareness.show_link): what is shown, and what that means.
   const LINKS = {
-    live: ["Collaboration: live", "What you do here is seen by the others at once, and kept in the database."],
+    live: ["Collaboration: live", "All who are here see the same."],
     connecting: [
       "Collaboration: connecting…",
       "What you do here is kept on your server, and sent as soon as it is connected.",
@@ -16,7 +16,13 @@
       "⚠ Collaboration: offline",
       "What you do here is kept on your server, and sent when the connection is back. It comes back by itself.",
     ],
-    refused: ["Collaboration: not shared", "What you do here stays in your own file."],
+    refused: [
+      "⚠ Collaboration: refused",
+      "What you do here is kept on your server, which asks again every minute.",
+    ],
+    ended: ["Collaboration: not shared", "You take part no longer. What you do here stays in your own file."],
+    // Nothing is heard of the server that says the others.
+    cut: ["⚠ Collaboration: your server does not answer", "What you do here is kept in this page until it does."],
   };
   let shared;
 
@@ -63,20 +69,26 @@
       return; // Notebook 7 has none.
     }
     const { Widget } = await ofJupyterLab("@lumino/widgets");
+    const { Signal } = await ofJupyterLab("@lumino/signaling");
     const sign = new Widget();
     sign.id = "rtc-link";
     sign.addClass("jp-StatusBar-TextItem");
     sign.node.setAttribute("role", "status");
+    const activeStateChanged = new Signal(sign);
+    const linked = new WeakSet();
     let awareness;
     const show = () => {
-      const link = linkOf(awareness);
+      const link = linkOf(awareness) ?? (linked.has(awareness) ? { state: "cut" } : undefined);
+      if (link) {
+        linked.add(awareness);
+      }
       const [text, meaning] = LINKS[link?.state] ?? ["", ""];
+      sign.node.title = [meaning, link?.reason].filter(Boolean).join("\n");
       // Nothing is said twice: a screen reader would read it again.
       if (sign.node.textContent !== text) {
         sign.node.textContent = text;
+        activeStateChanged.emit();
       }
-      sign.node.title = [meaning, link?.reason].filter(Boolean).join("\n");
-      sign.setHidden(!text);
     };
     const follow = () => {
       awareness?.off("change", show);
@@ -84,13 +96,20 @@
       awareness?.on("change", show);
       show();
     };
+    statusBar.registerStatusItem(`${NAME}:link`, {
+      item: sign,
+      align: "left",
+      rank: 100,
+      priority: 1,
+      isActive: () => Boolean(sign.node.textContent),
+      activeStateChanged,
+    });
     app.shell.currentChanged.connect(follow);
     follow();
-    statusBar.registerStatusItem(`${NAME}:link`, { item: sign, align: "left", rank: 100 });
   }
 
   async function plugins() {
-    const { IStatusBar } = await ofJupyterLab("@jupyterlab/statusbar");
+    const { IStatusBar } = shared["@jupyterlab/statusbar"] ? await ofJupyterLab("@jupyterlab/statusbar") : {};
     return [
       {
         id: `${NAME}:plugin`,
@@ -102,7 +121,7 @@
         id: `${NAME}:link`,
         description: "Shows in the status bar whether a document's link is live.",
         autoStart: true,
-        optional: [IStatusBar],
+        optional: IStatusBar ? [IStatusBar] : [],
         activate: addLinkSign,
       },
     ];
