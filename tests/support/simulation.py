@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from itertools import count
@@ -189,6 +190,14 @@ class Hub:
         return task
 
 
+class _Loader(FileLoader):
+    """Upstream's, whose watching fails where a file's id goes while it looks: its task ends then, and so does this."""
+
+    async def _watch_file(self) -> None:
+        with suppress(RuntimeError):
+            await super()._watch_file()
+
+
 class Server:
     """One user's server, its file and its tab.
 
@@ -284,7 +293,7 @@ class Server:
         if self.linking is None:
             self._boot()
         manager, ids = self.linking.contents_manager(), self._file_ids()
-        loader = FileLoader(ids.index(self.path), ids, manager, log, poll_interval=0.2)
+        loader = _Loader(ids.index(self.path), ids, manager, log, poll_interval=0.2)
         events = EventLogger()
         events.register_event_schema(EVENTS_SCHEMA_PATH)
         room_class = type("Room", (LinkedRoom,), {"linking": self.linking})
