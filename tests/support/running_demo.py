@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import requests
 
+from jupyter_rtc_amprenta.demo.ports import any_free_port
 from jupyter_rtc_amprenta.demo.postgres import EmbeddedPostgres
 from jupyter_rtc_amprenta.demo.processes import marked
 
@@ -74,6 +75,7 @@ class RunningDemo(HubUsers):
         if not pages:
             for user in users.split(","):
                 self._leave_pages_out(user)
+        self._leave_well_known_port()
         self.ready_file = self.directory.with_name(f"{self.directory.name}-ready.json")
         self.output_file = self.directory.with_name(f"{self.directory.name}-output.txt")
         self.postgres = EmbeddedPostgres(self.directory / "postgres")
@@ -81,6 +83,13 @@ class RunningDemo(HubUsers):
         self.process: subprocess.Popen[bytes] | None = None
         self._arguments = [f"--users={users}", f"--port={port}"]
         self._environment = environment
+
+    def _leave_well_known_port(self) -> None:
+        """1234 is taken by whoever finds it free: also by another test's demo, while this one's server is killed."""
+        kept = self.directory / "demo.json"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps({"ports": {"yjs": any_free_port()}}))
 
     def _leave_pages_out(self, user: str) -> None:
         pages = ("jupyterlab", "jupyter_lsp", "notebook", "notebook_shim")
