@@ -81,11 +81,16 @@ def lock_document(connection: Connection, document_id: str, *, shared: bool = Fa
     Raises:
         DocumentNotFound: the log has no such document.
     """
-    row = _lock(connection, document_id, shared=shared)
+    row = lock_row(connection, document_id, shared=shared)
     return row.generation, row.seq
 
 
-def _lock(connection: Connection, document_id: str, *, shared: bool = False) -> Row[Any]:
+def lock_row(connection: Connection, document_id: str, *, shared: bool = False) -> Row[Any]:
+    """The same, and all that the log notes of the document.
+
+    Raises:
+        DocumentNotFound: the log has no such document.
+    """
     query = select(yjs_documents).filter_by(document_id=document_id).with_for_update(read=shared, key_share=not shared)
     row = connection.execute(query).one_or_none()
     if row is None:
@@ -159,12 +164,12 @@ def _append_to_document(
 
 def _lock_or_make(connection: Connection, document_id: str, make: bool) -> Row[Any]:
     try:
-        return _lock(connection, document_id)
+        return lock_row(connection, document_id)
     except DocumentNotFound:
         if not make:
             raise
     create_document(connection, document_id)
-    return _lock(connection, document_id)
+    return lock_row(connection, document_id)
 
 
 def _check_fences(document: Row[Any], pending: Pending) -> None:

@@ -76,13 +76,13 @@ def counted(connection: Connection, document_id: str, *, lock: bool) -> Counted:
         DocumentNotFound: the log has no such document.
     """
     if lock:
-        queries.lock_document(connection, document_id)
-    table = yjs_documents.c
-    columns = [table[name] for name in Counted._fields]
-    row = connection.execute(select(*columns).filter_by(document_id=document_id)).one_or_none()
-    if row is None:
+        row = queries.lock_row(connection, document_id)
+        return Counted(*(getattr(row, name) for name in Counted._fields))
+    columns = [yjs_documents.c[name] for name in Counted._fields]
+    found = connection.execute(select(*columns).filter_by(document_id=document_id)).one_or_none()
+    if found is None:
         raise DocumentNotFound(f"There is no document {document_id}.")
-    return Counted(*row)
+    return Counted(*found)
 
 
 def stored(connection: Connection, document_id: str) -> Stored:

@@ -239,42 +239,33 @@ async def test_a_position_that_is_recorded_while_updates_are_merged_stays_readab
     await log.stop()
 
 
-@pytest.mark.parametrize("retention", [NOTHING, ALL], ids=["nothing-kept", "all-kept"])
-async def test_a_reset_while_updates_are_merged(
-    database: Database, policy: LogPolicy, retention: Retention, while_merging: WhileMerging
-) -> None:
-    log = _log(database, policy, retention=retention)
-    await _written(log, 20)
-    author = Author()
-
-    def reset() -> None:
-        database.call(queries.reset_document, "d")
-        database.call(queries.append, _pending(author, 25, generation=2), policy.keys)
-
-    while_merging(reset)
-    await log.compact("d")
-    history = await log.read("d")
-    assert (history.generation, history.seq, text_of(history)) == (2, 25, str(author.text))
-    assert await database.run(_counts) == (25, 25, 0)
-    await log.stop()
+def _make_anew(connection: Connection, document_id: str) -> int:
+    connection.execute(delete(yjs_documents))
+    return queries.create_document(connection, document_id)
 
 
 @pytest.mark.parametrize("retention", [NOTHING, ALL], ids=["nothing-kept", "all-kept"])
-async def test_a_document_that_is_deleted_and_made_anew_while_updates_are_merged(
-    database: Database, policy: LogPolicy, retention: Retention, while_merging: WhileMerging
+@pytest.mark.parametrize(("begin_anew", "generation"), [(queries.reset_document, 2), (_make_anew, 1)])
+async def test_a_document_that_is_begun_anew_while_updates_are_merged(
+    database: Database,
+    policy: LogPolicy,
+    retention: Retention,
+    begin_anew: Callable[[Connection, str], int],
+    generation: int,
+    while_merging: WhileMerging,
 ) -> None:
     log = _log(database, policy, retention=retention)
     await _written(log, 20)
     author = Author()
 
     def replace() -> None:
-        database.call(lambda connection: connection.execute(delete(yjs_documents)))
-        database.call(queries.create_document, "d")
-        database.call(queries.append, _pending(author, 25), policy.keys)
+        assert database.call(begin_anew, "d") == generation
+        database.call(queries.append, _pending(author, 25, generation=generation), policy.keys)
 
     while_merging(replace)
     await log.compact("d")
-    assert text_of(await log.read("d")) == str(author.text)
+    history = await log.read("d")
+    assert (history.generation, history.seq, text_of(history)) == (generation, 25, str(author.text))
     assert await database.run(_counts) == (25, 25, 0)
     await log.stop()
 
